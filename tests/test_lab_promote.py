@@ -35,10 +35,10 @@ from rvlab.model.promotion import VersionRecord, version_choice_key
 from rvlab.report.model_card import model_card
 from rvlab.store import S3Access, Store
 from rvlab.store.model_versions import (
+    create_version,
     list_model,
     read_version,
     read_version_choices,
-    write_version,
     write_version_choice,
 )
 from rvlab.store.server import Server
@@ -464,7 +464,7 @@ def test_two_users_cannot_make_the_same_version_and_no_choice_is_lost(
             record, writer=f"{number:016x}", promoted_by=f"user {number}", note=str(number)
         )
         try:
-            write_version(store, mine)
+            create_version(store, mine)
             results.append(mine)
         except KeyExists as exc:
             results.append(exc)

@@ -9,7 +9,7 @@ from rvlab import compare
 from rvlab.compare.columns import is_error, metric_column
 from rvlab.errors import NotFound, TableError
 from rvlab.frame.experiments import experiments_table
-from rvlab.frame.filter_runs import without_predictions
+from rvlab.frame.filter_runs import without_prediction_runs
 from rvlab.frame.input_tables import METRICS_PREFIX, full_metric_name
 from rvlab.frame.params import PARAMS_PREFIX
 from rvlab.model import Run
@@ -68,7 +68,7 @@ def find_best_run(
     runs: pd.DataFrame, metric: str, *, ascending: bool | None, across_sets: bool, store: str
 ) -> Run:
     """Return the best run of a table; see `rvlab.Lab.best`."""
-    runs = without_predictions(runs)
+    runs = without_prediction_runs(runs)
     if runs.empty:
         raise NotFound(
             f"No run to choose from in {store}: the selection is empty. Submit runs first."

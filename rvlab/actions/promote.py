@@ -43,13 +43,13 @@ from rvlab.raster.scene import task_of_config
 from rvlab.store import Store
 from rvlab.store.model_versions import (
     ModelState,
+    create_version,
     list_model,
     list_models,
     read_state,
     read_version,
     read_versions,
     require_model,
-    write_version,
     write_version_choice,
 )
 from rvlab.store.rv_outputs import read_rv_config
@@ -173,7 +173,7 @@ def promote_run(
             **_provenance(store, one, row),
         )
         _upload(store, record, bundle)
-    write_version(store, record)
+    create_version(store, record)
     write_version_choice(
         store, model, record.version, record.promoted_by, record.override or "promoted"
     )

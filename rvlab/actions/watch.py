@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rvlab import frame
 from rvlab.actions.control import cancel_runs, engine_states_query
 from rvlab.actions.overview import find_metric
-from rvlab.cache.arrow import from_arrow
+from rvlab.cache.arrow import columns_from_arrow
 from rvlab.cache.block import concat_rows
 from rvlab.cache.query import Query
 from rvlab.compare.columns import is_error
@@ -100,7 +100,7 @@ def typical_step_seconds(store: Store, table: pd.DataFrame) -> dict[str, float]:
     if not len(rows):
         return {}
     columns = {step: f"costs.{step}_s" for step in STEPS}
-    found = from_arrow(rows, ["state", *columns.values()])
+    found = columns_from_arrow(rows, ["state", *columns.values()])
     ended = found["state"] == "succeeded"
     medians = {s: pd.Series(found[c])[ended].median() for s, c in columns.items() if c in found}
     return {step: float(value) for step, value in medians.items() if not pd.isna(value)}

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def load_annotations(store: Store, experiment: str) -> dict[str, RunAnnotations]:
-    """Return the merged annotations of an experiment's runs, by run id; see `read_annotations`."""
+def load_annotations_by_run(store: Store, experiment: str) -> dict[str, RunAnnotations]:
+    """Return the merged annotations of each run of an experiment, by run id."""
     with Query(store) as query:
-        return read_annotations(query, experiment)
+        return read_annotations_by_run(query, experiment)
 
 
-def read_annotations(query: Query, experiment: str) -> dict[str, RunAnnotations]:
+def read_annotations_by_run(query: Query, experiment: str) -> dict[str, RunAnnotations]:
     """Return the merged annotations of an experiment's runs, by run id.
 
     Args:

@@ -14,7 +14,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from rvlab.cache.dtypes import coerce_to_dtype, fits_64_bits, is_exact_as_float64
+from rvlab.cache.dtypes import cast_or_missing, fits_64_bits, is_exact_as_float64
 from rvlab.model.schema import ARROW_TYPES, TEXT, TIME, TIME_S, WHOLE
 from rvlab.model.tables import RUNS_TABLE
 
@@ -34,7 +34,7 @@ KINDS = ("none", "flag", "int", "float", "text", "big")
 """Kinds of values: ``none`` is a name without a value, ``big`` an integer of more than 64 bits."""
 
 
-def to_arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+def run_rows_to_arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Convert rows to Arrow columns: the columns `RECORDED`, then values by name.
 
     Args:
@@ -51,7 +51,7 @@ def to_arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 
 def matches_schema(table: pa.Table) -> bool:
-    """Return whether a table has the columns and types that `to_arrow` writes."""
+    """Return whether a table has the columns and types that `run_rows_to_arrow` writes."""
     kinds = {"none": "bool", "flag": "bool", "int": "int64", "float": "double"}
     for one in table.schema:
         group, _, rest = one.name.partition(":")
@@ -72,7 +72,7 @@ def _array(values: list[Any], dtype: Any) -> pa.Array:
         try:
             return pa.array(values, pa.string()).cast(pa.timestamp("ns", tz="UTC"))
         except pa.ArrowException:  # one is not a time, or in another format
-            return pa.Array.from_pandas(coerce_to_dtype(values, TIME))
+            return pa.Array.from_pandas(cast_or_missing(values, TIME))
     if dtype == WHOLE:
         return pa.array(
             [v if v is None or fits_64_bits(v, WHOLE) else None for v in values], pa.int64()
@@ -155,8 +155,8 @@ def _kind_and_value(group: str, value: Any) -> tuple[str, Any]:
     return "text", value if isinstance(value, str) else json.dumps(value)
 
 
-def from_arrow(table: pa.Table, names: Collection[str] | None = None) -> dict[str, Any]:
-    """Convert concatenated tables of `to_arrow` to the columns of a DataFrame.
+def columns_from_arrow(table: pa.Table, names: Collection[str] | None = None) -> dict[str, Any]:
+    """Convert concatenated tables of `run_rows_to_arrow` to the columns of a DataFrame.
 
     Args:
         table: The rows.
@@ -197,14 +197,14 @@ def _values_by_column(table: pa.Table) -> dict[str, tuple[str, dict[str, pa.Chun
     }
 
 
-def differing_value_columns(table: pa.Table) -> list[str]:
+def differing_param_columns(table: pa.Table) -> list[str]:
     """List the columns ``params.*``, and ``seed`` after them, in which rows have different values.
 
     Values are compared as in `rvlab.frame.params.value_key`, without a loop over rows. A row
     without a spec, of a run whose records cannot be read, is not compared.
 
     Args:
-        table: Concatenated tables of `to_arrow`.
+        table: Concatenated tables of `run_rows_to_arrow`.
 
     Returns:
         First the parameters with two values, then those that some rows lack and that are equal in

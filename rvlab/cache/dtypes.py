@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def coerce_to_dtype(column: Sequence[Any], dtype: Any) -> pd.Series[Any]:
+def cast_or_missing(column: Sequence[Any], dtype: Any) -> pd.Series[Any]:
     """Convert values to a declared dtype; values that do not fit become missing."""
     import pandas as pd
 
@@ -64,5 +64,5 @@ def as_inferred_dtype(values: Sequence[Any], present: Sequence[bool]) -> pd.Seri
     if kinds and kinds <= {int, float} and all(map(is_exact_as_float64, have)):
         return pd.Series([float("nan") if v is None else v for v in plain], dtype="float64")
     if kinds <= {str}:
-        return coerce_to_dtype(plain, TEXT)
+        return cast_or_missing(plain, TEXT)
     return pd.Series(plain, dtype="object")

@@ -8,7 +8,7 @@ from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rvlab.cache.arrow import from_arrow, matches_schema, to_arrow
+from rvlab.cache.arrow import columns_from_arrow, matches_schema, run_rows_to_arrow
 from rvlab.cache.background import DeferredWrites
 from rvlab.cache.block import RowBlock
 from rvlab.cache.local import LocalRowCache
@@ -72,7 +72,7 @@ def _load_libraries() -> None:
     """Import and warm up libraries while requests are in flight."""
     import pydantic_core  # noqa: F401  # parses records
 
-    from_arrow(to_arrow([{}]))
+    columns_from_arrow(run_rows_to_arrow([{}]))
 
 
 class Query:
@@ -233,11 +233,11 @@ class Query:
     def _prefetch_columns(self, block: RowBlock) -> None:
         if matches_schema(block.table):
             # The call holds a reference to the table, so that its id is not reused.
-            self._prefetcher.start(("columns", id(block.table)), from_arrow, block.table)
+            self._prefetcher.start(("columns", id(block.table)), columns_from_arrow, block.table)
 
     def columns(self, table: pa.Table) -> dict[str, Any]:
-        """Convert rows to the columns of a DataFrame; see `rvlab.cache.arrow.from_arrow`."""
-        return self._prefetcher.result(("columns", id(table)), from_arrow, table)
+        """Convert rows to the columns of a DataFrame; see `columns_from_arrow`."""
+        return self._prefetcher.result(("columns", id(table)), columns_from_arrow, table)
 
     def prefetch_annotations(self, experiments: Iterable[str]) -> None:
         """Start listing the annotations of runs."""
@@ -280,7 +280,7 @@ def list_experiment(store: Store, experiment: str) -> RunListing | None:
         return next(iter(query.list_runs([experiment])), None)
 
 
-def merge_listings(listings: Sequence[RunListing]) -> dict[str, RunListing]:
+def merge_by_experiment(listings: Sequence[RunListing]) -> dict[str, RunListing]:
     """Merge listings to one for each experiment."""
     found: dict[str, RunListing] = {}
     for one in listings:

@@ -10,7 +10,7 @@ from rvlab.compare._varying import varying
 from rvlab.compare.columns import is_error, metric_column
 from rvlab.compare.truth import describe_sets
 from rvlab.errors import MissingExtra, TableError
-from rvlab.frame.filter_runs import without_predictions
+from rvlab.frame.filter_runs import without_prediction_runs
 from rvlab.frame.input_tables import RunsLike, eval_set_column, load_rows, suggest_column
 from rvlab.frame.params import differing_columns
 from rvlab.model.tables import RANK_METRICS
@@ -67,7 +67,7 @@ def board(
     """
     import pandas as pd
 
-    runs = without_predictions(load_rows(runs))
+    runs = without_prediction_runs(load_rows(runs))
     columns = [columns] if isinstance(columns, str) else columns
     column = metric_column(runs, metric)
     least = is_error(column) if ascending is None else ascending

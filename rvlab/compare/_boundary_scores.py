@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rvlab.frame.boundaries import BOUNDARY_COLUMNS, boundaries_table
+from rvlab.frame.boundaries import BOUNDARY_COLUMNS, boundary_counts_table
 from rvlab.frame.input_tables import RunsLike, load_long_table
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def boundary_scores(
     from rvlab import metrics
 
     names = [by] if isinstance(by, str) else list(by)
-    read = partial(boundaries_table, group=group, distance_px=distance_px)
+    read = partial(boundary_counts_table, group=group, distance_px=distance_px)
     table = load_long_table(runs, read, BOUNDARY_COLUMNS, "table of boundaries", names)
     pixels = ["truth_px", "prediction_px", "intersection_px"]
     keys = list(dict.fromkeys([*names, "class"]))

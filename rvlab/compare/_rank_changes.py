@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rvlab.compare.columns import metric_column
 from rvlab.errors import SpecError
-from rvlab.frame.filter_runs import without_predictions
+from rvlab.frame.filter_runs import without_prediction_runs
 from rvlab.frame.input_tables import RunsLike, eval_set_column, load_rows
 from rvlab.model.tables import RANK_METRICS
 
@@ -50,7 +50,7 @@ def rank_changes(
     import numpy as np
     import pandas as pd
 
-    runs = without_predictions(load_rows(runs))
+    runs = without_prediction_runs(load_rows(runs))
     names = _select_metrics(runs, metrics)
     if len(names) < 2:
         raise SpecError(f"metrics must name at least two, got {', '.join(names) or 'none'}.")

@@ -12,7 +12,7 @@ from rvlab.compare.scene_matrices import align_scenes, load_confusion
 from rvlab.compare.seed_groups import SETTING_COLUMNS, setting_row_numbers
 from rvlab.compare.weighted_metric import weighted_metric
 from rvlab.errors import RvlabError, StoreUnreachable, TableError
-from rvlab.frame.filter_runs import without_predictions
+from rvlab.frame.filter_runs import without_prediction_runs
 from rvlab.frame.input_tables import RunsLike, load_rows, run_addresses
 from rvlab.frame.params import differing_columns, param_columns
 from rvlab.model import Run
@@ -75,7 +75,7 @@ def seeds(
     """
     import pandas as pd
 
-    runs = without_predictions(load_rows(runs))
+    runs = without_prediction_runs(load_rows(runs))
     column = metric_column(runs, metric)
     check_level(level)
     scored = runs[runs[column].notna()]

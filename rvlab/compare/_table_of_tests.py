@@ -14,7 +14,7 @@ from rvlab.compare.scene_matrices import load_confusion
 from rvlab.compare.seed_groups import group_by_setting, split_succeeded
 from rvlab.compare.truth import AnyTruth
 from rvlab.errors import SpecError
-from rvlab.frame.filter_runs import without_predictions
+from rvlab.frame.filter_runs import without_prediction_runs
 from rvlab.frame.input_tables import RunsLike, load_rows, read_per_store, run_addresses, single_run
 from rvlab.frame.run_names import MIN_SUFFIX_CHARS
 from rvlab.user_warning import warn_user
@@ -75,7 +75,7 @@ def table_of_tests(
     import pandas as pd
 
     check_test_options(level, resamples)
-    runs, others = split_succeeded(without_predictions(load_rows(runs)))
+    runs, others = split_succeeded(without_prediction_runs(load_rows(runs)))
     if others:
         listed = f"{', '.join(others[:6])}{'…' if len(others) > 6 else ''}"
         warn_user(f"Left out, as they have not succeeded: {listed}.")

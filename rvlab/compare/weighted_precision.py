@@ -58,11 +58,11 @@ def _at_iou(
     if not len(ends):
         return np.zeros(len(weights))
     series = np.searchsorted(ends, np.arange(ends[-1] + 1))
-    found = _count_by_series(series, scenes, len(ends), n_scenes, hits)
-    said = _count_by_series(series, scenes, len(ends), n_scenes)
+    hit_counts = _count_by_series(series, scenes, len(ends), n_scenes, hits)
+    counts = _count_by_series(series, scenes, len(ends), n_scenes)
     step = max(32, _BLOCK_VALUES // len(ends))
     blocks = [slice(start, start + step) for start in range(0, len(weights), step)]
-    means = [_mean_precision(found, said, total[rows], weights[rows]) for rows in blocks]
+    means = [_mean_precision(hit_counts, counts, total[rows], weights[rows]) for rows in blocks]
     return np.concatenate(means)
 
 
@@ -81,12 +81,17 @@ def _count_by_series(
     return csr_array((np.ones(len(at)), (series[at], scenes[at])), shape=(size, n_scenes))
 
 
-def _mean_precision(found: csr_array, said: csr_array, total: Floats, weights: Floats) -> Floats:
-    """Return the mean of the highest precisions at `RECALLS` for a batch of weights."""
+def _mean_precision(
+    hit_counts: csr_array, counts: csr_array, total: Floats, weights: Floats
+) -> Floats:
+    """Return the mean of the highest precisions at `RECALLS` for a batch of weights.
+
+    The counts are the predictions of each series by scene: the true positives, and all.
+    """
     by_scene = np.ascontiguousarray(weights.T)
-    hits, precision = (np.asarray(counts @ by_scene) for counts in (found, said))
-    for counts in (hits, precision):
-        _accumulate(np.add, counts)
+    hits, precision = (np.asarray(each @ by_scene) for each in (hit_counts, counts))
+    for sums in (hits, precision):
+        _accumulate(np.add, sums)
     np.divide(hits, np.maximum(precision, 1, out=precision), out=precision)
     _accumulate(np.maximum, precision[::-1])
     if len(hits) <= len(RECALLS):

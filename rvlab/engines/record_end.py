@@ -9,7 +9,7 @@ from pathlib import Path
 from rvlab.engines.job_queue import Job, JobQueue
 from rvlab.errors import KeyMissing
 from rvlab.store import Store
-from rvlab.store.run_listing import unregister_run
+from rvlab.store.run_listing import delete_active_mark
 from rvlab.worker.masking import mask_bytes
 from rvlab.worker.records import SPEC, read_step_records, write_end
 
@@ -49,7 +49,7 @@ def record_end(store: Store, job: Job, log: Path) -> None:
     """
     run = job.run
     if store.exists(run.end_key):
-        unregister_run(store, run)  # the process may have been killed before removing the mark
+        delete_active_mark(store, run)  # the process may have been killed before removing the mark
         return
     unfinished = [r for r in read_step_records(store, run) if r.state != "succeeded"]
     step = unfinished[-1].step if unfinished else None

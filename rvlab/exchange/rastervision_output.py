@@ -147,7 +147,7 @@ def _validate_config(config: Mapping[str, Any], uri: str) -> dict[str, Any]:
             f"{uri}/{CONFIG_FILE} is not a pipeline config of Raster Vision: it has no "
             "dataset.class_config."
         )
-    return rv_outputs.load_adopted_rv_config(config, uri)
+    return rv_outputs.upgrade_and_relocate_config(config, uri)
 
 
 def _backend_params(config: Mapping[str, Any]) -> dict[str, Any]:

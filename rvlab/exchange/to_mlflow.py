@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rvlab.cache.annotations import load_annotations
+from rvlab.cache.annotations import load_annotations_by_run
 from rvlab.errors import KeyMissing, RecordBroken, StoreError
 from rvlab.exchange import mlflow_client as ml
 from rvlab.exchange.from_mlflow import MLFLOW_ENGINE, ORIGIN_FIELD
@@ -55,7 +55,9 @@ def to_mlflow(
 
     rows = [row for row in read_rows(store, runs) if row["state"] in END_STATES]
     rows.sort(key=lambda row: (row["created"], row["run"]))  # parents before their children
-    added = {name: load_annotations(store, name) for name in {row["experiment"] for row in rows}}
+    added = {
+        name: load_annotations_by_run(store, name) for name in {row["experiment"] for row in rows}
+    }
     truncated: list[str] = []
     sent: dict[str, tuple[str, bool]] = {}
     with ml.tracking_client(tracking_uri, new=True) as client:

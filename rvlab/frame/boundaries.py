@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BOUNDARY_COLUMNS = ("run", *BOUNDARIES_TABLE.names)
-"""The columns of `boundaries_table`."""
+"""The columns of `boundary_counts_table`."""
 
 
-def boundaries_table(
+def boundary_counts_table(
     store: Store,
     wanted: Sequence[Run],
     *,

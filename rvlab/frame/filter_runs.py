@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def without_predictions(runs: pd.DataFrame) -> pd.DataFrame:
+def without_prediction_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of runs that train, or all rows of a table that has predictions only.
 
     A prediction has the model of another run, so among runs that train it would be ranked twice.

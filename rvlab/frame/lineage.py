@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rvlab.cache.dtypes import coerce_to_dtype
+from rvlab.cache.dtypes import cast_or_missing
 from rvlab.errors import NotFound, did_you_mean
 from rvlab.frame.params import is_missing
 from rvlab.frame.run_selector import RunSelector, require_one
@@ -57,19 +57,19 @@ def lineage_table(runs: pd.DataFrame, run: str) -> pd.DataFrame:
     part = known.reindex(ids)
     state = part["state"].where(part.index.isin(known.index), "deleted")
     columns: dict[str, Any] = {
-        "generation": coerce_to_dtype(list(generations.values()), WHOLE),
-        "parent": coerce_to_dtype([parents.get(id_) for id_ in ids], TEXT),
-        "changed": coerce_to_dtype(
+        "generation": cast_or_missing(list(generations.values()), WHOLE),
+        "parent": cast_or_missing([parents.get(id_) for id_ in ids], TEXT),
+        "changed": cast_or_missing(
             [_describe_change(known, id_, parents.get(id_)) for id_ in ids], TEXT
         ),
     }
     for name in LINEAGE_COLUMNS:
-        columns[name] = coerce_to_dtype(
+        columns[name] = cast_or_missing(
             list(state if name == "state" else part[name]), RUNS_TABLE.dtypes[name]
         )
     for name in LINEAGE_METRICS:
         if name in part:
-            columns[name] = coerce_to_dtype(list(part[name]), "float64")
+            columns[name] = cast_or_missing(list(part[name]), "float64")
     measured = [name for name in LINEAGE_METRICS if name in columns]
     order = ["name", "state", "generation", "changed", *measured, "created", "parent", "uri"]
     table = pd.DataFrame({name: columns[name] for name in order})

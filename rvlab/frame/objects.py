@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from rvlab.cache.query import Query
 from rvlab.errors import NotFound, SpecError, did_you_mean
 from rvlab.frame.count_matrices import matrices_of_counts
+from rvlab.frame.identifying_columns import IdentifyingColumns, read_identifying_columns
 from rvlab.frame.parquet import broken_table_error
-from rvlab.frame.run_columns import RunColumns, read_run_columns
 from rvlab.frame.run_selector import RunsOrListings, listings_of_runs
 from rvlab.frame.scene_counts import load_scene_counts, select_group
 from rvlab.model import Run, headline_group
@@ -48,9 +48,9 @@ def objects_table(
         )
     with Query(store) as query:
         listings = listings_of_runs(query, selected)
-        columns = read_run_columns(query, listings)
+        columns = read_identifying_columns(query, listings)
     wanted = [run for one in listings for run in one.runs]
-    tables = load_objects(store, wanted)
+    tables = load_objects_by_run(store, wanted)
     if wanted and not tables:
         raise NotFound("None of the runs has objects.")
     tables = {run: _with_outcomes(table, iou, min_area_px) for run, table in tables.items()}
@@ -78,7 +78,7 @@ def object_confusion_table(
     runs = [run for one in listings for run in one.runs]
     parts, predictions = [], []
     names = ["group", "scene", "class", "outcome", "side"]
-    for run, table in load_objects(store, runs).items():
+    for run, table in load_objects_by_run(store, runs).items():
         rows = _with_outcomes(table, 0.5, 1)
         counted = rows.select(names).group_by(names).aggregate([([], "count_all")])
         parts.append(counted.to_pandas().assign(run=run))
@@ -115,7 +115,7 @@ def to_scored_objects(table: pd.DataFrame) -> ScoredObjects:
     )
 
 
-def load_objects(store: Store, wanted: Sequence[Run]) -> dict[str, pa.Table]:
+def load_objects_by_run(store: Store, wanted: Sequence[Run]) -> dict[str, pa.Table]:
     """Return the objects of each run, by run id; see `load_scene_counts`."""
     return load_scene_counts(store, wanted, OBJECTS_TABLE, _require_valid_objects)
 
@@ -215,7 +215,7 @@ def _of_classes(tables: Mapping[str, pa.Table], classes: Sequence[str]) -> dict[
     return {run: table.filter(pc.is_in(table["class"], names)) for run, table in tables.items()}
 
 
-def _concat(tables: Mapping[str, pa.Table], columns: RunColumns) -> pd.DataFrame:
+def _concat(tables: Mapping[str, pa.Table], columns: IdentifyingColumns) -> pd.DataFrame:
     """Concatenate the objects of runs, with the columns of the runs and the declared dtypes."""
     import pandas as pd
     import pyarrow as pa

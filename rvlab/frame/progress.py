@@ -265,7 +265,7 @@ class ProgressReader:
     def _update(self) -> None:
         """Compute what follows from the records."""
         now = self.progress
-        now.steps = step_progress(self._records.values(), self._planned, self.quiet_s)
+        now.steps = progress_by_step(self._records.values(), self._planned, self.quiet_s)
         if not self._records or now.has_ended:
             now.left_s = None
             return
@@ -277,7 +277,7 @@ class ProgressReader:
         now.left_s = estimate_left_s(now, self.typical_s)
 
 
-def step_progress(
+def progress_by_step(
     records: Iterable[StepRecord], planned: Mapping[str, int], quiet_s: float = 0.0
 ) -> list[StepProgress]:
     """Summarize the records of a run by step, in the order of the pipeline.

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
-from rvlab.cache.annotations import read_annotations
-from rvlab.cache.arrow import differing_value_columns, to_arrow
+from rvlab.cache.annotations import read_annotations_by_run
+from rvlab.cache.arrow import differing_param_columns, run_rows_to_arrow
 from rvlab.cache.block import RowBlock, concat_rows
-from rvlab.cache.query import Query, merge_listings
+from rvlab.cache.query import Query, merge_by_experiment
 from rvlab.cache.row_cache import CACHED_RUNS, read_through
 from rvlab.errors import KeyMissing, RvlabError
 from rvlab.frame.filter_runs import RunFilter, require_experiments
@@ -76,7 +76,7 @@ def _build_table(
     import pandas  # noqa: F401  # import here, not in several threads at once
 
     store = query.store
-    each = merge_listings(listings)
+    each = merge_by_experiment(listings)
     query.prefetch_annotations(each)
     tables: list[pa.Table] = []
     addresses: list[str] = []
@@ -94,10 +94,10 @@ def _build_table(
             _add_reported(row, states[run])
         addresses.append(run.uri)
     if going or not any(map(len, tables)):
-        tables.append(to_arrow(going))
+        tables.append(run_rows_to_arrow(going))
     annotations: dict[str, RunAnnotations] = {}
     for name in filter(query.annotation_etags, each):
-        by_run = read_annotations(query, name)
+        by_run = read_annotations_by_run(query, name)
         annotations.update(zip(_uris(store, name, by_run), by_run.values(), strict=True))
     ids, names, uris, rows = _order_rows(store, listings, addresses, tables)
     columns = query.columns(rows)
@@ -114,7 +114,7 @@ def _build_table(
     }
     columns = {**columns, **added}
     several = [*(["experiment"] if len(set(names)) > 1 else []), *_several_recipes(rows)]
-    return _to_frame(ids, columns, _order_columns(columns, differing_value_columns(rows), several))
+    return _to_frame(ids, columns, _order_columns(columns, differing_param_columns(rows), several))
 
 
 def _add_reported(row: RunRow, found: ReportedState) -> None:
@@ -189,7 +189,7 @@ def _read_ends(
         rows.append(row)
         keys.append(wanted[key])
         tags.append(tag)
-    return RowBlock(to_arrow(rows), keys, tags)
+    return RowBlock(run_rows_to_arrow(rows), keys, tags)
 
 
 def _order_rows(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rvlab.cache.dtypes import coerce_to_dtype
+from rvlab.cache.dtypes import cast_or_missing
 from rvlab.cache.query import Query
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
-from rvlab.frame.run_columns import read_run_columns
+from rvlab.frame.identifying_columns import read_identifying_columns
 from rvlab.frame.run_rows import parse_step_record
 from rvlab.frame.run_selector import RunsOrListings, listings_of_runs
 from rvlab.model import STEPS as ORDER
@@ -42,7 +42,7 @@ def steps_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
 
     with Query(store) as query:
         listings = listings_of_runs(query, wanted)
-        columns = read_run_columns(query, listings)
+        columns = read_identifying_columns(query, listings)
     each = [run for one in listings for run in one.runs]
     found = store.map_concurrently(
         lambda uri: _step_record_keys(store, uri), [run.uri for run in each]
@@ -66,7 +66,7 @@ def steps_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
     rows.sort(key=lambda row: (run_position[row["_run"]], *_pipeline_order(row)))
     keys = [(row["_run"].experiment, row["_run"].id) for row in rows]
     table = {
-        name: coerce_to_dtype([row[name] for row in rows], dtype)
+        name: cast_or_missing([row[name] for row in rows], dtype)
         for name, dtype in STEPS_TABLE.dtypes.items()
         if name != "name"
     }

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rvlab.cache.block import RowBlock, concat_blocks, concat_rows
-from rvlab.cache.query import Query, merge_listings
+from rvlab.cache.query import Query, merge_by_experiment
 from rvlab.cache.row_cache import CachedTable, read_through
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
+from rvlab.frame.identifying_columns import read_identifying_columns
 from rvlab.frame.params import PARAMS_PREFIX
 from rvlab.frame.parquet import broken_table_error, conform_to_schema, read_parquet
-from rvlab.frame.run_columns import read_run_columns
 from rvlab.frame.run_selector import RunsOrListings, listings_of_runs
 from rvlab.model import Run
 from rvlab.model.limits import LOG_CSV_BYTES, TABLE_BYTES
@@ -174,7 +174,7 @@ def _read_parquet(store: Store, key: str) -> pa.Table | None:
 def _concat_runs(
     store: Store, wanted: RunsOrListings, schema: TableSchema, read_table: ReadRunTable
 ) -> pd.DataFrame:
-    """Concatenate the rows of all runs, with their `RunColumns` and the dtypes of the schema."""
+    """Concatenate the rows of all runs, with `IdentifyingColumns` and the dtypes of the schema."""
     import numpy as np
     import pandas as pd
 
@@ -182,9 +182,9 @@ def _concat_runs(
         listings = listings_of_runs(query, wanted)
         each = {
             n: _rows_of_experiment(query, one, CACHED_TABLES[schema.name], read_table)
-            for n, one in merge_listings(listings).items()
+            for n, one in merge_by_experiment(listings).items()
         }
-        runs = read_run_columns(query, listings)
+        runs = read_identifying_columns(query, listings)
     some = []
     for one in listings:
         block = each[one.experiment]

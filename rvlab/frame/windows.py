@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from rvlab.cache.query import Query
 from rvlab.errors import NotFound
 from rvlab.frame import rank_windows
-from rvlab.frame.align_windows import align_windows
+from rvlab.frame.comparable_windows import comparable_windows
+from rvlab.frame.identifying_columns import read_identifying_columns
 from rvlab.frame.object_windows import count_objects_in_windows
-from rvlab.frame.objects import load_objects
+from rvlab.frame.objects import load_objects_by_run
 from rvlab.frame.parquet import broken_table_error
-from rvlab.frame.run_columns import read_run_columns
 from rvlab.frame.run_selector import RunsOrListings, listings_of_runs
 from rvlab.frame.scene_counts import load_scene_counts, select_group
 from rvlab.model import Run
@@ -47,17 +47,17 @@ def windows_table(
         wanted = [run for one in listings for run in one.runs]
         rank_windows.validate_ranking(by, [run.id for run in wanted], classes, n)
         rank_windows.require_positive_int(size=size, per_scene=per_scene)
-        columns = read_run_columns(query, listings)
+        columns = read_identifying_columns(query, listings)
     tables = load_window_counts(store, wanted)
     if by == rank_windows.OBJECT_ERROR and tables:
         own = [run for run in wanted if run.id in tables]
-        tables = count_objects_in_windows(tables, load_objects(store, own))
+        tables = count_objects_in_windows(tables, load_objects_by_run(store, own))
     if not tables:
         what = "objects" if by == rank_windows.OBJECT_ERROR else "predictions"
         raise NotFound(f"None of the runs has {what}.")
     if group is not None and group not in SCENE_GROUPS:
         tables = select_group(tables, wanted, group)
-    counts = align_windows(tables, group, scenes)
+    counts = comparable_windows(tables, group, scenes)
     rank_windows.validate_ranking(by, counts.runs, classes, n)  # without the runs left out
     table = rank_windows.rank_windows(
         counts, by, n=n, size=size, classes=classes, per_scene=per_scene, seed=seed

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rastervision.core.rv_pipeline import RVPipelineConfig
-from rastervision.pipeline.config import build_config, upgrade_rv_config
+from rastervision.pipeline.config import build_config, upgrade_config
 from rastervision.pipeline.file_system import (
     download_if_needed,
     file_to_json,
@@ -100,7 +100,7 @@ def _unpack_bundle(request: dict[str, Any], root_uri: str, folder: Path) -> dict
     archive = download_if_needed(request["bundle_uri"], str(folder))
     _require_digest(archive, request["bundle_uri"], request["bundle_sha256"])
     unzip(archive, str(bundle))
-    config: dict[str, Any] = upgrade_rv_config(
+    config: dict[str, Any] = upgrade_config(
         json.loads((bundle / "pipeline-config.json").read_text())
     )
     upload_or_copy(str(bundle / "model-bundle.zip"), f"{root_uri}/train/model-bundle.zip")

@@ -253,7 +253,7 @@ def _new_session(profile: str | None, config_file: str, credentials_file: str) -
     return session
 
 
-def environ_for_other_buckets(bucket: str, variables: Mapping[str, str]) -> dict[str, str]:
+def preserved_environ(bucket: str, variables: Mapping[str, str]) -> dict[str, str]:
     """Return variables that keep what a child process would otherwise lose for other buckets.
 
     Args:

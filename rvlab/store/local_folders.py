@@ -37,7 +37,7 @@ class Unscannable(Exception):
     """The folder has entries that only obstore can list."""
 
 
-def scan_folder(root: Path, prefix: str) -> dict[str, str | None]:
+def scan_etags(root: Path, prefix: str) -> dict[str, str | None]:
     """Return the keys and ETags of a local folder, equal to obstore's, a third faster."""
     found: dict[str, str | None] = {}
     below = [prefix.strip("/")]

@@ -158,7 +158,7 @@ def read_versions(
     }
 
 
-def write_version(store: Store, record: VersionRecord) -> None:
+def create_version(store: Store, record: VersionRecord) -> None:
     """Write the record of a new version.
 
     Raises:

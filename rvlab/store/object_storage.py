@@ -20,8 +20,8 @@ from rvlab.errors import KeyExists, KeyMissing, StoreError
 from rvlab.model.limits import too_large
 from rvlab.store.access import DEFAULT_PROFILE, S3Access
 from rvlab.store.clock import Clock
-from rvlab.store.local_folders import Unscannable, scan_folder
-from rvlab.store.obstore_errors import NoConditionalPut, translate_error
+from rvlab.store.local_folders import Unscannable, scan_etags
+from rvlab.store.obstore_errors import NoConditionalPut, to_store_error
 
 _log = logging.getLogger("rvlab")
 
@@ -378,7 +378,7 @@ class ObstoreStorage:
 
         if self._folder is not None:
             with contextlib.suppress(Unscannable):
-                yield scan_folder(self._folder, prefix)
+                yield scan_etags(self._folder, prefix)
                 return
         with self._translate_errors(prefix):
             pages = obstore.list(
@@ -397,4 +397,4 @@ class ObstoreStorage:
         except (BaseError, OSError, ValueError) as exc:
             if isinstance(exc, FileNotFoundError) and "NoSuchBucket" not in str(exc):
                 raise KeyMissing(f"{self._where} has no key {key!r}.") from exc
-            raise translate_error(exc, self._where, key, self._advice)  # noqa: B904  sets its cause
+            raise to_store_error(exc, self._where, key, self._advice)  # noqa: B904  sets its cause

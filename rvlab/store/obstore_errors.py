@@ -52,7 +52,7 @@ class NoConditionalPut(StoreError):
     """The storage has no conditional put."""
 
 
-def translate_error(exc: Exception, where: str, key: str, advice: str = "") -> StoreError:
+def to_store_error(exc: Exception, where: str, key: str, advice: str = "") -> StoreError:
     """Translate an error of obstore; its long text is available as the cause only.
 
     Args:

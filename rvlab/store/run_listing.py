@@ -175,12 +175,12 @@ def finish_run(store: Store, run: Run, record: Mapping[str, Any]) -> None:
     try:
         store.put_json(run.end_key, {**record, "writer": secrets.token_hex(8)}, if_absent=True)
     except KeyExists:
-        unregister_run(store, run)
+        delete_active_mark(store, run)
         raise
-    unregister_run(store, run)
+    delete_active_mark(store, run)
 
 
-def unregister_run(store: Store, run: Run) -> None:
+def delete_active_mark(store: Store, run: Run) -> None:
     """Remove the active mark of a run that has ended, if the store allows it."""
     with contextlib.suppress(StoreError):  # readers ignore a mark beside an end record
         store.delete([run.active_key])

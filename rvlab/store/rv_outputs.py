@@ -74,10 +74,10 @@ def read_rv_config(store: Store, run: Run) -> dict[str, Any]:
             f"{where}/{CONFIG_FILE} has changed since the run {run.id} was adopted. "
             "Adopt the folder again."
         )
-    return load_adopted_rv_config(parse_record(f"{where}/{CONFIG_FILE}", data), where)
+    return upgrade_and_relocate_config(parse_record(f"{where}/{CONFIG_FILE}", data), where)
 
 
-def load_adopted_rv_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+def upgrade_and_relocate_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return a config of any version of Raster Vision from 0.12 on, relocated to its folder."""
     return {k: upgrade_rv_config(v) for k, v in relocate_config(config, where).items()}
 

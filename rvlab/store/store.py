@@ -16,7 +16,7 @@ from rvlab.errors import KeyMissing, RecordBroken, RvlabError, SpecError
 from rvlab.model.limits import RECORD_BYTES
 from rvlab.store import patience
 from rvlab.store.access import S3Access
-from rvlab.store.aws import environ_for_other_buckets, resolve_access
+from rvlab.store.aws import preserved_environ, resolve_access
 from rvlab.store.concurrency import map_concurrently
 from rvlab.store.object_storage import ObjectStorage, ObstoreStorage, open_storage
 from rvlab.store.patience import BRIEF_PATIENCE_S, RetryingStorage
@@ -117,7 +117,7 @@ class Store:
         if not self.bucket:
             return {}
         found = self.access.environ(elsewhere=elsewhere)
-        return found | ({} if elsewhere else environ_for_other_buckets(self.bucket, found))
+        return found | ({} if elsewhere else preserved_environ(self.bucket, found))
 
     def key(self, uri: str) -> str:
         """Return the key of a URI below this store's root.

@@ -20,7 +20,7 @@ import pytest
 
 from rvlab import frame
 from rvlab.cache import block_file, evict, local, row_cache
-from rvlab.cache.arrow import to_arrow
+from rvlab.cache.arrow import run_rows_to_arrow
 from rvlab.cache.background import DeferredWrites
 from rvlab.cache.block import RowBlock
 from rvlab.cache.local import LocalRowCache
@@ -167,7 +167,7 @@ def test_damaged_cache_is_rebuilt(
     if damage == "form":
         monkeypatch.setattr(local, "FORMAT", block_file.FORMAT + 1)
     elif damage == "columns":
-        other = to_arrow([{"params": {"lr": 5}}] * 3).drop_columns(["state"])
+        other = run_rows_to_arrow([{"params": {"lr": 5}}] * 3).drop_columns(["state"])
         name = LocalRowCache(store, "towns", "runs").write(
             RowBlock(other, list(whole.index), ["x", "y", "z"])
         )
@@ -401,7 +401,7 @@ def test_invalid_shared_block_is_ignored_with_a_warning(
     whole = table(store)
     (name,) = blocks(store)
     if data == "without a header":
-        pq.write_table(to_arrow([{}]), tmp_path / "x")
+        pq.write_table(run_rows_to_arrow([{}]), tmp_path / "x")
     elif data == "other columns":
         part = SharedRowCache(store, "towns", "runs").read(name.rpartition("/")[2])
         assert part is not None

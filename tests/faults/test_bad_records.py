@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from rvlab import frame
 from rvlab.cache.background import DeferredWrites
 from rvlab.frame.boundaries import load_boundaries
-from rvlab.frame.objects import load_objects
+from rvlab.frame.objects import load_objects_by_run
 from rvlab.frame.params import param_columns
 from rvlab.frame.windows import load_window_counts
 from rvlab.model import Run
@@ -39,7 +39,7 @@ TABLES_OF_RUNS: Mapping[str, Callable[..., pd.DataFrame]] = {
 }
 LOADERS: Mapping[str, Callable[..., Mapping[str, Any]]] = {
     "windows": load_window_counts,
-    "objects": load_objects,
+    "objects": load_objects_by_run,
     "boundaries": load_boundaries,
 }
 NEW_COLUMNS = {"scenes": ("grid",)}

@@ -8,7 +8,7 @@ import pytest
 
 from rvlab.errors import StoreUnreachable
 from rvlab.frame import progress as module
-from rvlab.frame.progress import ProgressReader, RunProgress, estimate_left_s, step_progress
+from rvlab.frame.progress import ProgressReader, RunProgress, estimate_left_s, progress_by_step
 from rvlab.model import Run, StepRecord
 from rvlab.store import S3Access, Store
 from rvlab.store.server import Server
@@ -187,20 +187,20 @@ def record(step: str, state: str, *, split: int | None = None, of: int | None = 
 )
 def test_state_of_a_split_step(states: list[str], expected: str) -> None:
     records = [record("predict", state, split=n, of=3) for n, state in enumerate(states)]
-    (predict,) = [one for one in step_progress(records, {}) if one.name == "predict"]
+    (predict,) = [one for one in progress_by_step(records, {}) if one.name == "predict"]
     assert (predict.state, predict.splits) == (expected, 3)
     assert predict.done == states.count("succeeded")
 
 
 def test_running_step_counts_the_time_since_its_heartbeat() -> None:
-    (chip,) = [one for one in step_progress([record("chip", "running")], {}, 7) if one.done == 0][
-        1:2
-    ]
+    (chip,) = [
+        one for one in progress_by_step([record("chip", "running")], {}, 7) if one.done == 0
+    ][1:2]
     assert (chip.name, chip.elapsed_s) == ("chip", 37)
 
 
 def test_step_that_has_run_longer_than_usual_has_no_time_left() -> None:
-    steps = step_progress([record("eval", "running")], {"eval": 1})
+    steps = progress_by_step([record("eval", "running")], {"eval": 1})
     found = RunProgress(Run("/s", "e", "r"), steps=steps)
     assert estimate_left_s(found, {"eval": 10.0}) == 0
     assert estimate_left_s(found, {"eval": 40.0}) == 10

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rvlab import frame
-from rvlab.cache.arrow import differing_value_columns, from_arrow, to_arrow
+from rvlab.cache.arrow import columns_from_arrow, differing_param_columns, run_rows_to_arrow
 from rvlab.frame.params import differing_columns
 from rvlab.model import Run
 from rvlab.model.tables import BOOKKEEPING, COLUMNS_SHOWN, RUNS_TABLE
@@ -131,7 +131,7 @@ VALUES = (
 
 @given(st.lists(st.dictionaries(st.sampled_from(["x", "y"]), VALUES), max_size=4))
 def test_differing_parameters_are_those_of_the_table(rows: list[dict[str, Any]]) -> None:
-    table = to_arrow([{"recipe": "r", "seed": 0, "params": params} for params in rows])
-    columns = from_arrow(table)
+    table = run_rows_to_arrow([{"recipe": "r", "seed": 0, "params": params} for params in rows])
+    columns = columns_from_arrow(table)
     found = pd.DataFrame({n: c for n, c in columns.items() if n.startswith("params.")})
-    assert set(differing_value_columns(table)) == set(differing_columns(found))
+    assert set(differing_param_columns(table)) == set(differing_columns(found))

@@ -14,7 +14,7 @@ from rvlab.errors import RasterError, RvlabError
 from rvlab.plot._grid import colorize
 from rvlab.plot._grid.colorize import Pixels
 from rvlab.plot._grid.layout import GridCell
-from rvlab.plot._grid.options import CellContent, GridOptions, GridRow, RowContext
+from rvlab.plot._grid.options import GridOptions, GridRow, RowContext, ScoredCell
 from rvlab.plot._grid.rectangles import Rectangles
 from rvlab.raster.boxes import CELLS, Boxes, Outcomes, match_outcomes, predicted_boxes, truth_boxes
 from rvlab.raster.config import RGB
@@ -26,7 +26,7 @@ _INSET = 0.06  # share of a side, so that the outlines of neighbours do not over
 
 
 @dataclass(frozen=True)
-class BoxComparison:
+class SceneBoxComparison:
     """Predicted and true boxes of a scene, and their outcomes.
 
     Args:
@@ -45,33 +45,33 @@ def read_whole_scene_truth_boxes(grid_row: GridRow) -> Boxes:
     return truth_boxes(grid_row.labels)
 
 
-def box_truth_cell(context: RowContext, truth: Boxes) -> CellContent:
+def box_truth_cell(context: RowContext, truth: Boxes) -> ScoredCell:
     """Build the truth cell of a row."""
     options, classes = context.options, context.grid_row.run_classes
     boxes = truth.intersecting(context.grid_row.clipped_window)
     if context.grid_row.task == CELLS and options.show == "scores":
         probability = boxes.class_ids == options.class_ids(classes)[0]
-        return CellContent(_heat_cell(context, boxes, probability.astype(np.float64)))
+        return ScoredCell(_heat_cell(context, boxes, probability.astype(np.float64)))
     if options.show != "labels":
         boxes = boxes.select(np.isin(boxes.class_ids, options.class_ids(classes)))
     drawn_ids = frozenset(boxes.class_ids.tolist())
     if context.grid_row.task != CELLS:
-        return CellContent(
+        return ScoredCell(
             GridCell(context.background, boxes=[_box_rectangles(context, boxes, classes)]),
             drawn_ids,
         )
     if options.show == "overlay":
-        return CellContent(
+        return ScoredCell(
             GridCell(context.background, boxes=[_inset_box_rectangles(context, boxes, classes)]),
             drawn_ids,
         )
     colors = colorize.color_classes(boxes.class_ids, classes)
     if options.show == "errors":
         background = context.grey_background
-        return CellContent(
+        return ScoredCell(
             _tinted_cell(context, boxes, colors, background=background, alpha=_STRONG), drawn_ids
         )
-    return CellContent(_tinted_cell(context, boxes, colors), drawn_ids)
+    return ScoredCell(_tinted_cell(context, boxes, colors), drawn_ids)
 
 
 def match_scene_boxes(
@@ -80,7 +80,7 @@ def match_scene_boxes(
     truth: Boxes | RvlabError,
     scene: raster.Scene,
     classes: raster.Classes,
-) -> BoxComparison:
+) -> SceneBoxComparison:
     """Read the boxes of a run and match them with the truth, once per scene.
 
     Args:
@@ -95,13 +95,13 @@ def match_scene_boxes(
     """
     prediction = predicted_boxes(scene, classes, grid_row.labels)
     if isinstance(truth, RvlabError):
-        return BoxComparison(prediction, truth, None)
-    return BoxComparison(
+        return SceneBoxComparison(prediction, truth, None)
+    return SceneBoxComparison(
         prediction, truth, match_outcomes(truth, prediction, grid_row.task, iou=options.iou)
     )
 
 
-def box_prediction_cell(context: RowContext, comparison: BoxComparison) -> CellContent:
+def box_prediction_cell(context: RowContext, comparison: SceneBoxComparison) -> ScoredCell:
     """Build the cell of a run.
 
     Raises:
@@ -130,7 +130,7 @@ def box_prediction_cell(context: RowContext, comparison: BoxComparison) -> CellC
             boxes=[_box_rectangles(context, shown, classes, texts=_score_texts(shown))],
         )
     caption, f1 = _score_caption(context, comparison)
-    return CellContent(replace(cell, caption=caption), frozenset(shown.class_ids.tolist()), f1)
+    return ScoredCell(replace(cell, caption=caption), frozenset(shown.class_ids.tolist()), f1)
 
 
 def _overlay_cell(context: RowContext, boxes: Boxes, truth: Boxes | RvlabError) -> GridCell:
@@ -168,7 +168,7 @@ def _scores_cell(context: RowContext, boxes: Boxes) -> GridCell:
     )
 
 
-def _errors_cell(context: RowContext, comparison: BoxComparison) -> GridCell:
+def _errors_cell(context: RowContext, comparison: SceneBoxComparison) -> GridCell:
     truth, prediction, found = comparison.truth, comparison.guess, comparison.found
     if isinstance(truth, RvlabError) or found is None:
         raise RasterError(f"Errors cannot be shown without truth. {truth}")
@@ -213,7 +213,7 @@ def _errors_cell(context: RowContext, comparison: BoxComparison) -> GridCell:
     )
 
 
-def _score_caption(context: RowContext, comparison: BoxComparison) -> tuple[str, float | None]:
+def _score_caption(context: RowContext, comparison: SceneBoxComparison) -> tuple[str, float | None]:
     """Return caption and F1 of a window; a box counts in the window that contains its centre."""
     grid_row, options = context.grid_row, context.options
     truth, prediction, found = comparison.truth, comparison.guess, comparison.found

@@ -195,7 +195,7 @@ class RowContext:
 
 
 @dataclass(frozen=True)
-class CellContent:
+class ScoredCell:
     """A cell with its class ids and score.
 
     Args:

@@ -15,10 +15,10 @@ from rvlab.errors import RasterError, RvlabError
 from rvlab.plot._grid import boxes, segmentation
 from rvlab.plot._grid.layout import CellRow, GridCell
 from rvlab.plot._grid.options import (
-    CellContent,
     GridOptions,
     GridRow,
     RowContext,
+    ScoredCell,
     try_read,
     validate_row,
 )
@@ -88,12 +88,12 @@ class RowReader:
             lambda: RowContext(grid_row, options, image.result() if image else None)
         )
 
-        def show_truth() -> CellContent:
+        def show_truth() -> ScoredCell:
             found = _raise_if_error(truth_future.result())
             shown = segmentation.mask_truth_cell if is_raster else boxes.box_truth_cell
             return shown(context.result(), found)
 
-        def show_run(source: RunSource, comparison: Future[Any] | None) -> CellContent:
+        def show_run(source: RunSource, comparison: Future[Any] | None) -> ScoredCell:
             validate_row(grid_row, options, grid_row.clipped_window)
             if comparison is not None:
                 found = boxes.box_prediction_cell(
@@ -124,7 +124,7 @@ class RowReader:
     ) -> Future[Any]:
         """Submit reading a run's boxes of a scene, once for all windows of the scene."""
 
-        def load() -> boxes.BoxComparison:
+        def load() -> boxes.SceneBoxComparison:
             scene, classes = require_comparable(source, grid_row)
             return boxes.match_scene_boxes(
                 grid_row, self.options, truth_future.result(), scene, classes
@@ -262,9 +262,9 @@ def _image_cell(
 
 
 def _build_cells(
-    results: Sequence[tuple[RunSource, CellContent | RvlabError]], drawn_ids: set[int]
+    results: Sequence[tuple[RunSource, ScoredCell | RvlabError]], drawn_ids: set[int]
 ) -> list[GridCell]:
-    scores = [got.f1 for _, got in results if isinstance(got, CellContent) and got.f1 is not None]
+    scores = [got.f1 for _, got in results if isinstance(got, ScoredCell) and got.f1 is not None]
     # Compare rounded values: runs that show the same number are all the best.
     best = max((round(f1, 2) for f1 in scores if not math.isnan(f1)), default=None)
     out = []

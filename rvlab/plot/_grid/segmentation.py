@@ -14,7 +14,7 @@ from rvlab.metrics import confusion_matrix, count_values, f1, macro_f1
 from rvlab.plot._grid import colorize
 from rvlab.plot._grid.colorize import Pixels
 from rvlab.plot._grid.layout import GridCell
-from rvlab.plot._grid.options import CellContent, GridOptions, GridRow, RowContext, try_read
+from rvlab.plot._grid.options import GridOptions, GridRow, RowContext, ScoredCell, try_read
 from rvlab.raster.class_scores import NO_CLASS, read_scores
 from rvlab.raster.labels import ClassIds, prediction
 from rvlab.raster.vectors import nearest_pixels
@@ -32,7 +32,7 @@ def scene_truth_ids(grid_row: GridRow, options: GridOptions) -> ClassIds:
     return grid_row.labels.truth(window, max_px=_scored_px(window, options))
 
 
-def mask_truth_cell(context: RowContext, truth: ClassIds) -> CellContent:
+def mask_truth_cell(context: RowContext, truth: ClassIds) -> ScoredCell:
     """Build the truth cell of a row."""
     options, classes = context.options, context.grid_row.run_classes
     ids = _subsample_ids(truth, options)
@@ -40,7 +40,7 @@ def mask_truth_cell(context: RowContext, truth: ClassIds) -> CellContent:
         layer = colorize.blend_over(
             context.grey_background, _filled_class_layer(ids, classes, options)
         )
-        return CellContent(GridCell(context.shade_outside(layer)))
+        return ScoredCell(GridCell(context.shade_outside(layer)))
     if options.show == "scores":
         (class_id, *_) = options.class_ids(classes)
         probability = np.where(ids == class_id, 1.0, 0.0)
@@ -48,7 +48,7 @@ def mask_truth_cell(context: RowContext, truth: ClassIds) -> CellContent:
             ids >= len(classes) if classes.unlabelled_id is None else ids == classes.unlabelled_id
         )
         heat = colorize.color_heat(np.where(unlabelled, np.nan, probability))
-        return CellContent(GridCell(context.shade_outside(heat), blend=False))
+        return ScoredCell(GridCell(context.shade_outside(heat), blend=False))
     return _label_cell(context, ids)
 
 
@@ -149,7 +149,7 @@ def mask_prediction_cell(
     truth: ClassIds | RvlabError,
     pixels: SegmentationPixels,
     classes: raster.Classes,
-) -> CellContent:
+) -> ScoredCell:
     """Build the cell of a run.
 
     Raises:
@@ -164,7 +164,7 @@ def mask_prediction_cell(
     if pixels.share is not None:
         score = scored.f1 if isinstance(scored, ScoredPrediction) else None
         heat = context.shade_outside(colorize.color_heat(pixels.share))
-        return CellContent(GridCell(heat, caption=_score_caption(scored)), f1=score)
+        return ScoredCell(GridCell(heat, caption=_score_caption(scored)), f1=score)
     if isinstance(scored, RvlabError):
         raise scored
     if options.show != "errors":
@@ -181,12 +181,12 @@ def mask_prediction_cell(
         colors=options.error_colors,
     )
     shown = colorize.blend_over(context.grey_background, layer)
-    return CellContent(GridCell(shown, caption=_score_caption(scored)), f1=scored.f1)
+    return ScoredCell(GridCell(shown, caption=_score_caption(scored)), f1=scored.f1)
 
 
 def _label_cell(
     context: RowContext, ids: ClassIds, scored: ScoredPrediction | None = None
-) -> CellContent:
+) -> ScoredCell:
     """Build a cell of labels or outlines, for the truth or for a run."""
     classes, options = context.grid_row.run_classes, context.options
     caption, score = (_score_caption(scored), scored.f1) if scored else ("", None)
@@ -194,14 +194,14 @@ def _label_cell(
     if options.show == "overlay":
         if inside is not None:
             ids = np.where(inside, ids, np.uint8(NO_CLASS))
-        return CellContent(GridCell(_outline_pixels(context, ids), caption=caption), f1=score)
+        return ScoredCell(GridCell(_outline_pixels(context, ids), caption=caption), f1=score)
     counted = ids if inside is None else ids[inside]
     drawn_ids = frozenset(np.flatnonzero(count_values(counted)).tolist())
     cell = GridCell(ids, caption=caption, blend=False, palette=colorize.class_palette(classes))
     if inside is not None:
         pixels = context.shade_outside(colorize.color_classes(ids, classes))
         cell = replace(cell, pixels=pixels, palette=None)
-    return CellContent(cell, drawn_ids, score)
+    return ScoredCell(cell, drawn_ids, score)
 
 
 def _outline_pixels(context: RowContext, ids: ClassIds) -> Pixels:

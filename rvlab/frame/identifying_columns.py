@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rvlab.cache.arrow import differing_value_columns, from_arrow, to_arrow
+from rvlab.cache.arrow import columns_from_arrow, differing_param_columns, run_rows_to_arrow
 from rvlab.cache.block import concat_rows
-from rvlab.cache.query import Query, merge_listings
+from rvlab.cache.query import Query, merge_by_experiment
 from rvlab.errors import TableError
 from rvlab.frame.run_rows import RunRow, spec_rows
 from rvlab.frame.runs import read_ended_rows
@@ -25,7 +25,7 @@ RunKey = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class RunColumns:
+class IdentifyingColumns:
     """``name``, the ``params.*`` in which runs differ, and ``seed`` if they differ in it.
 
     A row of a run whose records cannot be read has no values.
@@ -63,7 +63,7 @@ class RunColumns:
         return found
 
 
-def read_run_columns(query: Query, listings: Sequence[RunListing]) -> RunColumns:
+def read_identifying_columns(query: Query, listings: Sequence[RunListing]) -> IdentifyingColumns:
     """Read the columns of runs from the cached rows of the table of runs.
 
     Runs that are not cached are read from their end record, or from their spec while they are
@@ -79,7 +79,7 @@ def read_run_columns(query: Query, listings: Sequence[RunListing]) -> RunColumns
     keys: list[RunKey] = []
     tables: list[pa.Table] = []
     others: dict[RunKey, RunRow] = {}
-    for name, listing in merge_listings(listings).items():
+    for name, listing in merge_by_experiment(listings).items():
         block, broken, going = read_ended_rows(query, listing)
         tables.append(block.table)
         keys += [(name, id_) for id_ in block.keys]
@@ -87,16 +87,16 @@ def read_run_columns(query: Query, listings: Sequence[RunListing]) -> RunColumns
         specs = spec_rows(query.store, going) if going else {}
         others |= {(name, run.id): row for run, row in specs.items()}
     if others or not any(map(len, tables)):
-        tables.append(to_arrow(list(others.values())))
+        tables.append(run_rows_to_arrow(list(others.values())))
         keys += others
     rows = concat_rows(tables)
     ordered = [(one.experiment, id_) for one in listings for id_ in one.ids]
     if ordered != keys:
         where = {key: i for i, key in enumerate(keys)}
         rows = rows.take([where[key] for key in ordered])
-    names = ["name", *differing_value_columns(rows)]
-    found = from_arrow(rows, names)
-    return RunColumns(ordered, {name: pd.Series(found[name]).array for name in names})
+    names = ["name", *differing_param_columns(rows)]
+    found = columns_from_arrow(rows, names)
+    return IdentifyingColumns(ordered, {name: pd.Series(found[name]).array for name in names})
 
 
 def _require_distinct_ids(listings: Sequence[RunListing]) -> None:

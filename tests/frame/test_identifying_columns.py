@@ -16,7 +16,7 @@ import pytest
 from rvlab import Lab
 from rvlab.cache.background import DeferredWrites
 from rvlab.cache.query import Query
-from rvlab.frame.run_columns import read_run_columns
+from rvlab.frame.identifying_columns import read_identifying_columns
 from rvlab.frame.run_selector import listings_of_runs
 from rvlab.model import Run
 from rvlab.store import Store
@@ -159,7 +159,7 @@ def test_series_with_the_name_of_a_column_of_the_run_is_renamed(lab: Lab, made: 
 def test_row_without_a_run_has_missing_values(lab: Lab, made: Made) -> None:
     runs = [made.ended({"n": n, "on": n > 0, "lr": n / 2, "text": f"{n}"}) for n in range(2)]
     with Query(lab.store) as query:
-        columns = read_run_columns(query, listings_of_runs(query, runs))
+        columns = read_identifying_columns(query, listings_of_runs(query, runs))
     found = pd.DataFrame(columns.take(np.array([1, -1])))
     assert found.iloc[0].tolist() == ["run 1", 1, True, 0.5, "1"]
     assert found.iloc[1].isna().all()
