@@ -27,8 +27,11 @@ from nbclient.exceptions import CellExecutionError
 
 HERE = Path(__file__).parent
 FIRST = "01_launch"
-TRAINING = ("05_kubeflow", "06_other_tasks", "04_is_it_better")
-"""Notebooks that need no run of another one. The rehearsal is first: it occupies one processor."""
+TRAINING = ("05_kubeflow", "06_other_tasks", "07_objects", "04_is_it_better")
+"""Notebooks that train runs of their own, and 07, which reads those of 06.
+
+The rehearsal comes first, because it occupies one processor.
+"""
 
 
 def execute(
