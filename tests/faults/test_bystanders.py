@@ -365,7 +365,7 @@ def test_repeated_cancel_ends_processes_of_an_already_cancelled_run(
     """Simulate a cancel that was interrupted between the record and the signal."""
     run = submit(lab, tmp_path)
     mine = at_work(lab, run)
-    lab.engine._end(lab.store, run)
+    lab.engine._record_cancelled(lab.store, run)
     with pytest.raises(HasEnded, match=r"has ended already \(cancelled\)"):
         lab.cancel(run)
     assert [one.pid for one in mine if not has_exited(one)] == []
