@@ -1,8 +1,5 @@
 """Execute the notebooks top to bottom and save their outputs: ``make demo``.
 
-The first notebook trains the runs that most of the others read. After it, two notebooks are
-executed at a time: one that trains runs of its own, and one that reads.
-
 Writes to ``demo/`` the executed notebooks, their figures as PNG files, the queue of runs and the
 data of an embedded S3 server with the records and outputs of the runs.
 """
@@ -17,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +22,6 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 HERE = Path(__file__).parent
-FIRST = "01_launch"
-TRAINING = ("05_kubeflow", "06_other_tasks", "07_objects", "04_is_it_better")
-"""Notebooks that train runs of their own, and 07, which reads those of 06.
-
-The rehearsal comes first, because it occupies one processor.
-"""
 
 
 def execute(
@@ -81,40 +71,6 @@ def execute(
         nbformat.write(book, path)
         _figures(book, out / "figures", notebook.stem)
     return path
-
-
-def execute_all(
-    notebooks: Sequence[Path], out: Path, *, parameters: Mapping[str, Any], say: Any
-) -> list[Path]:
-    """Execute notebooks, those that train beside those that read, and return the new files.
-
-    Raises:
-        CellExecutionError: If a cell fails. No further notebook is started.
-    """
-    first = [path for path in notebooks if path.stem == FIRST]
-    training = [path for path in notebooks if path.stem in TRAINING]
-    training.sort(key=lambda path: TRAINING.index(path.stem))
-    reading = [path for path in notebooks if path not in first and path not in training]
-    failed = threading.Event()
-
-    def execute_one_by_one(paths: Sequence[Path]) -> list[Path]:
-        executed = []
-        for path in paths:
-            if failed.is_set():
-                break
-            try:
-                executed.append(execute(path, out, parameters=parameters, say=say))
-            except CellExecutionError:
-                failed.set()
-                say(f"{path.name} failed")
-                raise
-        return executed
-
-    executed = execute_one_by_one(first)
-    with ThreadPoolExecutor() as pool:
-        for paths in pool.map(execute_one_by_one, [training, reading]):
-            executed += paths
-    return sorted(executed)
 
 
 def _figures(book: Any, folder: Path, stem: str) -> None:
@@ -180,10 +136,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     clock.say(f"{lab} stores its data in {os.environ['RVLAB_STORE'].partition(':')[2]}")
     watcher = threading.Thread(target=clock.watch, args=(lab,), daemon=True)
     watcher.start()
+    paths = []
     try:
-        paths = execute_all(args.notebooks, out, parameters=args.parameters, say=clock.say)
+        for notebook in args.notebooks:
+            paths.append(execute(notebook, out, parameters=args.parameters, say=clock.say))
     except CellExecutionError as exc:
-        clock.say(str(exc))
+        clock.say(f"{notebook.name} failed:\n{exc}")
         return 1
     finally:
         clock.stop()
