@@ -59,7 +59,7 @@ class RunNames:
 
     def listing(self, experiment: str) -> RunListing | None:
         """Return the listing of an experiment; None if it has no runs."""
-        if "every" in self.__dict__:
+        if "all_listings" in self.__dict__:
             return next((one for one in self.all_listings if one.experiment == experiment), None)
         if experiment not in self._listings:
             self._listings[experiment] = list_experiment(self.store, experiment)

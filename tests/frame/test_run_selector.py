@@ -12,7 +12,7 @@ import pytest
 from rvlab import frame
 from rvlab.errors import NotFound, SpecError, TableError
 from rvlab.frame import find_run, resolve_runs
-from rvlab.frame.run_names import list_experiments
+from rvlab.frame.run_names import RunNames, list_experiments
 from rvlab.frame.run_selector import require_existing, require_one
 from rvlab.model import Run
 from rvlab.store import Store
@@ -133,6 +133,16 @@ def test_unknown_name_raises_with_a_suggestion(
         resolve_runs(store, name)
     with pytest.raises(NotFound, match=message):
         resolve_runs(store, [runs[0], name])
+
+
+def test_experiment_is_not_listed_again_after_all_have_been(
+    store: Store, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made.queued()
+    names = RunNames(store)
+    assert [one.experiment for one in names.all_listings] == ["towns"]
+    monkeypatch.setattr("rvlab.frame.run_names.list_experiment", None)
+    assert names.runs_in_experiment("towns") == [run]
 
 
 def test_end_of_an_id_names_its_run_everywhere(store: Store, made: Made) -> None:
