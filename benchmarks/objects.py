@@ -202,7 +202,7 @@ def _read_runs(folder: Path, runs: int, repeats: int) -> None:
 def _resample(objects: int, scenes: int = 40, resamples: int = 10_000) -> None:
     """Compute the mAP of resampled scenes with as many true and predicted objects of one class."""
     from rvlab.compare.scene_matrices import RankedPredictions
-    from rvlab.compare.weighted_metric import PrecisionMetric
+    from rvlab.compare.weighted_metric import MeanAveragePrecision
 
     rng = np.random.default_rng(0)
     places, class_ids = rng.integers(0, scenes, objects), np.zeros(objects, np.intp)
@@ -214,7 +214,7 @@ def _resample(objects: int, scenes: int = 40, resamples: int = 10_000) -> None:
     print(f"{resamples:,} resamples of {scenes} scenes with {objects:,} predicted objects:")
     for name, ious in (("mAP", range(10)), ("mAP50", range(1))):
         start = time.process_time()
-        PrecisionMetric(predictions, truths, [0], ious).pooled((0, weights))
+        MeanAveragePrecision(predictions, truths, [0], ious).compute((0, weights))
         print(f"{name}: {time.process_time() - start:.2f} s of processor time")
 
 

@@ -184,7 +184,7 @@ def precision(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
         SpecError: As `counts`.
     """
     tp, fp, _ = counts(of, ignore=ignore)
-    return _ratio(tp, tp + fp)
+    return ratio(tp, tp + fp)
 
 
 def recall(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
@@ -193,7 +193,7 @@ def recall(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
     Arguments and errors as `precision`; shape ``(..., K)``, NaN for a class absent from the truth.
     """
     tp, _, fn = counts(of, ignore=ignore)
-    return _ratio(tp, tp + fn)
+    return ratio(tp, tp + fn)
 
 
 def f1(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
@@ -204,7 +204,7 @@ def f1(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
     `precision`; shape ``(..., K)``, NaN for a class neither in the truth nor predicted.
     """
     tp, fp, fn = counts(of, ignore=ignore)
-    return _ratio(2 * tp, 2 * tp + fp + fn)
+    return ratio(2 * tp, 2 * tp + fp + fn)
 
 
 def iou(cm: ArrayLike, *, ignore: int | None = None) -> Floats:
@@ -214,7 +214,7 @@ def iou(cm: ArrayLike, *, ignore: int | None = None) -> Floats:
     a class neither in the truth nor predicted.
     """
     tp, fp, fn = counts(_require_matrix(cm, "IoU"), ignore=ignore)
-    return _ratio(tp, tp + fp + fn)
+    return ratio(tp, tp + fp + fn)
 
 
 def macro_precision(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
@@ -265,7 +265,7 @@ def boundary_iou(of: Counts) -> Floats:
     Returns:
         Shape ``(..., K)``; NaN for a class neither in the truth nor predicted.
     """
-    return _ratio(of.tp, of.tp + of.fp + of.fn)
+    return ratio(of.tp, of.tp + of.fp + of.fn)
 
 
 def mean_boundary_iou(of: Counts) -> Floats:
@@ -282,7 +282,7 @@ def accuracy(cm: ArrayLike, *, ignore: int | None = None) -> Floats:
     Arguments and errors as `iou`; shape ``(...)``, NaN where no pixel is labelled.
     """
     matrix = drop_unlabelled(_require_matrix(cm, "accuracy"), ignore)
-    return _ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum(axis=(-2, -1)))
+    return ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum(axis=(-2, -1)))
 
 
 def none_if_nan(value: float | None) -> float | None:
@@ -292,10 +292,11 @@ def none_if_nan(value: float | None) -> float | None:
 
 def _macro(values: Floats, each: Counts) -> Floats:
     occurs = (each.tp + each.fp + each.fn) > 0
-    return _ratio(np.nan_to_num(values).sum(axis=-1), occurs.sum(axis=-1))
+    return ratio(np.nan_to_num(values).sum(axis=-1), occurs.sum(axis=-1))
 
 
-def _ratio(part: ArrayLike, whole: ArrayLike) -> Floats:
+def ratio(part: ArrayLike, whole: ArrayLike) -> Floats:
+    """Return the quotients of arrays of the same shape; NaN where the divisor is not positive."""
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
     out = np.full(whole.shape, np.nan)
     np.divide(part, whole, out=out, where=whole > 0)

@@ -16,6 +16,7 @@ from rvlab.frame.runs import StateQuery
 from rvlab.model import ReportedState, Run, Sweep, new_run_id
 from rvlab.store import Store
 from rvlab.store.patience import patience_s
+from rvlab.store.run_listing import ended_runs
 from rvlab.submission import SubmitOptions, current_user, prepare_runs
 from rvlab.user_warning import warn_user
 
@@ -178,13 +179,13 @@ def engine_states_query(
 def _without_ended(
     store: Store, states: Mapping[Run, ReportedState]
 ) -> Mapping[Run, ReportedState]:
-    """Leave out the runs that an engine no longer has because they have just ended.
+    """Leave out the lost runs that have an end record by now.
 
-    Their records were listed before the end record was written.
+    A run that ends after its records were listed is no longer in the engine's queue, so the engine
+    reports it as lost.
     """
-    lost = [run.end_key for run, found in states.items() if found.state == "lost"]
-    ended = store.map_concurrently(store.exists, lost) if lost else {}
-    return {run: found for run, found in states.items() if not ended.get(run.end_key)}
+    ended = ended_runs(store, [run for run, found in states.items() if found.state == "lost"])
+    return {run: found for run, found in states.items() if run.uri not in ended}
 
 
 def engine_patience_s(engine: Engine) -> float:

@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
 from rvlab import compare
-from rvlab.compare.columns import is_error, metric_column
+from rvlab.compare.columns import is_ascending, metric_column
 from rvlab.errors import NotFound, TableError
 from rvlab.frame.experiments import experiments_table
 from rvlab.frame.filter_runs import without_prediction_runs
@@ -40,8 +40,7 @@ def summarize_experiments(
 ) -> pd.DataFrame:
     """Return one row per experiment; see `rvlab.Lab.experiments`."""
     column = find_metric(runs, metric)
-    least = is_error(column) if ascending is None else ascending
-    return experiments_table(runs, column, ascending=least)
+    return experiments_table(runs, column, ascending=is_ascending(column, ascending))
 
 
 def find_metric(runs: pd.DataFrame, metric: str) -> str:

@@ -127,7 +127,7 @@ def promote_run(
         )
     uri = find_bundle(row, artifacts_table(store, [one]))
     state = read_state(store, list_model(store, model))
-    if (same := _find_version(store, state, one)) is not None:
+    if (same := _current_version_of(store, state, one)) is not None:
         warn_user(
             f"The run {one.id} is already version {same.version} of the model {model!r}, the "
             "current one. Nothing was written."
@@ -190,13 +190,10 @@ def roll_back(store: Store, model: str, to: int | None, why: str) -> None:
         if isinstance(to, bool) or not isinstance(to, int):
             raise SpecError(f"to must be the number of a version, or None, got {to!r}.")
         read_version(store, model, to)
-    try:
-        current, is_known = read_state(store, listing).current, True
-    except RecordBroken:  # the new choice replaces it
-        current, is_known = None, False
-    if is_known and to == current:
-        what = f"version {to} as its current version" if to else "no current version"
-        raise SpecError(f"The model {model!r} already has {what}.")
+    with contextlib.suppress(RecordBroken):  # the new choice replaces an invalid one
+        if to == read_state(store, listing).current:
+            what = f"version {to} as its current version" if to else "no current version"
+            raise SpecError(f"The model {model!r} already has {what}.")
     write_version_choice(store, model, to, current_user(), why or "")
 
 
@@ -244,12 +241,15 @@ def _require_text(name: str, text: str | None, *, lines: bool = False) -> None:
         raise SpecError(f"{name} must be one line of at most {MAX_LINE_CHARS} characters.")
 
 
-def _find_version(store: Store, state: ModelState, run: Run) -> VersionRecord | None:
-    """Return the current version if it is that of the run, and require that no other one is."""
+def _current_version_of(store: Store, state: ModelState, run: Run) -> VersionRecord | None:
+    """Return the record of the current version if it was made from the run, else None.
+
+    Raises:
+        SpecError: If another version was made from it.
+    """
     for (model, version), record in read_versions(store, [state.listing]).items():
-        if isinstance(record, RvlabError):
-            continue
-        if (record.experiment, record.run) != (run.experiment, run.id):
+        is_broken = isinstance(record, RvlabError)
+        if is_broken or (record.experiment, record.run) != (run.experiment, run.id):
             continue
         if version == state.current:
             return record

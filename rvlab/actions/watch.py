@@ -12,7 +12,7 @@ from rvlab.actions.overview import find_metric
 from rvlab.cache.arrow import columns_from_arrow
 from rvlab.cache.block import concat_rows
 from rvlab.cache.query import Query
-from rvlab.compare.columns import is_error
+from rvlab.compare.columns import is_ascending
 from rvlab.engines import Engine
 from rvlab.errors import MissingExtra, NotFound, RvlabError, TableError
 from rvlab.frame.run_selector import RunSelector
@@ -78,7 +78,7 @@ def monitor_runs(
         resume=lambda: engine.resume(store),
         cancel=lambda chosen: cancel_runs(store, engine, chosen),
         metric=column.removeprefix("metrics."),
-        ascending=is_error(column) if ascending is None else ascending,
+        ascending=is_ascending(column, ascending),
         typical_s={} if has_ended else typical_step_seconds(store, table),
         links=links,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.compare._rank_changes import rank_change_counts
 from rvlab.compare._varying import varying
-from rvlab.compare.columns import is_error, metric_column
+from rvlab.compare.columns import is_ascending, metric_column
 from rvlab.compare.truth import describe_sets
 from rvlab.errors import MissingExtra, TableError
 from rvlab.frame.filter_runs import without_prediction_runs
@@ -70,7 +70,7 @@ def board(
     runs = without_prediction_runs(load_rows(runs))
     columns = [columns] if isinstance(columns, str) else columns
     column = metric_column(runs, metric)
-    least = is_error(column) if ascending is None else ascending
+    least = is_ascending(column, ascending)
     for name in columns:
         if name not in runs:
             hint = suggest_column(name, [str(c) for c in runs])

@@ -186,7 +186,7 @@ def _scene_interval(
     except TableError:
         return _NAN, _NAN  # no matrices, or a metric that is not computed from them
     interval = bootstrap(
-        lambda weights: metric.pooled((0, weights)),
+        lambda weights: metric.compute((0, weights)),
         len(found.names),
         level=chance.level,
         resamples=chance.resamples,

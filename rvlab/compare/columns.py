@@ -58,6 +58,16 @@ def is_error(metric: str) -> bool:
     return not is_score(metric) and any(part.endswith(("count_error", "loss")) for part in parts)
 
 
+def is_ascending(metric: str, ascending: bool | None) -> bool:
+    """Return whether the smallest value of a metric is the best: as given, or as `is_error` says.
+
+    Args:
+        metric: As for `is_error`.
+        ascending: The choice of the caller; None selects by the metric.
+    """
+    return is_error(metric) if ascending is None else ascending
+
+
 def drop_missing_columns(table: pd.DataFrame, keep: Collection[str] = ()) -> pd.DataFrame:
     """Return a table without the columns in which all values are missing; an empty table as it is.
 

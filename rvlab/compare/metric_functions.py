@@ -26,11 +26,13 @@ NULL_NAME = "null"
 OBJECT_METRICS = ("object_f1", "object_precision", "object_recall")
 """Metrics of objects: macro averages, or of a class as ``object_f1.building``."""
 
-PRECISION_METRICS = ("mAP", "mAP50")
+MAP_METRICS = ("mAP", "mAP50")
 """Mean average precisions of objects, which are computed from the scores of predictions."""
 
 COUNT_ERROR = "count_error"
 """The error of the numbers of objects in each scene, over the number of true objects."""
+
+ALL_OBJECT_METRICS = (*OBJECT_METRICS, *MAP_METRICS, COUNT_ERROR)
 
 BOUNDARY_METRIC = "boundary_iou"
 """The IoU of pixels near contours: the mean over classes, or of a class, as ``iou`` is."""
@@ -91,12 +93,12 @@ def metric_function(metric: str, classes: Sequence[str]) -> MetricFunction:
 
 def is_object_metric(metric: str) -> bool:
     """Return whether a metric, also of a group or class, is one of objects."""
-    return _is_one_of(metric, (*OBJECT_METRICS, *PRECISION_METRICS, COUNT_ERROR))
+    return _is_one_of(metric, ALL_OBJECT_METRICS)
 
 
-def is_precision_metric(metric: str) -> bool:
+def is_map_metric(metric: str) -> bool:
     """Return whether a metric, also of a group or class, is a mean average precision."""
-    return _is_one_of(metric, PRECISION_METRICS)
+    return _is_one_of(metric, MAP_METRICS)
 
 
 def is_boundary_metric(metric: str) -> bool:
@@ -128,9 +130,7 @@ def split_count_metric(metric: str, classes: Sequence[str]) -> tuple[str, str, l
     """
     name = metric.removeprefix("metrics.")
     of_boundaries = is_boundary_metric(name)
-    kinds = (
-        [BOUNDARY_METRIC] if of_boundaries else [*OBJECT_METRICS, *PRECISION_METRICS, COUNT_ERROR]
-    )
+    kinds = (BOUNDARY_METRIC,) if of_boundaries else ALL_OBJECT_METRICS
     kind, _, of = name.partition(".")
     known = [one for one in classes if one != NO_OBJECT]
     if len(known) == len(classes) or kind not in kinds or (of and of not in known):

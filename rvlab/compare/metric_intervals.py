@@ -12,10 +12,10 @@ import numpy as np
 from rvlab.compare.metric_functions import (
     CLASS_METRICS,
     COUNT_ERROR,
+    MAP_METRICS,
     NULL_NAME,
     OBJECT_METRICS,
     OVERALL_METRICS,
-    PRECISION_METRICS,
     metric_range,
 )
 from rvlab.compare.resample import Interval, bootstrap
@@ -68,13 +68,14 @@ def metric_intervals(
         An empty list for a run without matrices per scene.
     """
     found = []
-    pixels, objects = (_align(run, metric) for metric in (OVERALL_METRICS[0], PRECISION_METRICS[0]))
+    pixels = _align(run, OVERALL_METRICS[0])
+    # The table of runs has no mAP of masks, whose scores are means over pixels.
+    means = MAP_METRICS if pixels is None else ()
+    objects = _align(run, [*means, *OBJECT_METRICS][0])
     if pixels is not None:
         names = [*OVERALL_METRICS, *_names_by_class(pixels, CLASS_METRICS)]
         found += [(pixels, name) for name in names]
     if objects is not None:
-        # The table of runs has no mAP of masks, whose scores are means over pixels.
-        means = PRECISION_METRICS if pixels is None else ()
         names = [*OBJECT_METRICS, COUNT_ERROR, *means, *_names_by_class(objects, OBJECT_METRICS)]
         found += [(objects, name) for name in names]
     intervals = []
@@ -115,7 +116,7 @@ def _interval(
     n = len(of.names)
 
     def weighted(weights: Floats) -> Floats:
-        return metric.pooled((0, weights))
+        return metric.compute((0, weights))
 
     interval = bootstrap(weighted, n, level=level, resamples=resamples, seed=seed)
     value = float(weighted(np.ones((1, n)))[0])

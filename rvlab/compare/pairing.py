@@ -79,7 +79,7 @@ class PairedSample:
         of_a, of_b = np.concatenate([1 - mask, mask]), np.concatenate([mask, 1 - mask])
         # Without common seeds every run of a can be exchanged with every run of b.
         pairs = zip(self.a, self.b, strict=True) if self.same_seeds else product(self.a, self.b)
-        both = np.mean([self.metric.pooled((x, of_a), (y, of_b)) for x, y in pairs], axis=0)
+        both = np.mean([self.metric.compute((x, of_a), (y, of_b)) for x, y in pairs], axis=0)
         found: Floats = both[: len(mask)] - both[len(mask) :]
         return found
 
@@ -87,7 +87,7 @@ class PairedSample:
         """Return the metric of each run of a side under weights of scenes, ``(runs, B)``."""
         import numpy as np
 
-        return np.stack([self.metric.pooled((run, weights)) for run in side])
+        return np.stack([self.metric.compute((run, weights)) for run in side])
 
     def metric_values(self) -> tuple[Floats, Floats]:
         """Return the metric of each run of a and of b over all scenes."""

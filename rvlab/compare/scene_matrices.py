@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from rvlab.compare.metric_functions import (
     NULL_NAME,
     is_boundary_metric,
+    is_map_metric,
     is_object_metric,
-    is_precision_metric,
 )
 from rvlab.errors import TableError
 from rvlab.frame.boundaries import boundary_confusion_table
@@ -81,7 +81,7 @@ def load_confusion(runs: Sequence[Run], metric: str) -> pd.DataFrame:
     the boundary IoU.
     """
     if is_object_metric(metric):
-        each = is_precision_metric(metric)
+        each = is_map_metric(metric)
         return read_per_store(runs, partial(object_confusion_table, each_prediction=each))
     of_boundaries = is_boundary_metric(metric)
     return read_per_store(runs, boundary_confusion_table if of_boundaries else confusion_table)

@@ -53,7 +53,7 @@ def _at_iou(
     weights: Floats,
 ) -> Floats:
     """Return the average precision at one IoU, with `total` true objects, shape (B,)."""
-    # The highest precision at a recall is that of the last hit of a series of hits.
+    # A series is the predictions up to the last of consecutive hits, where precision is highest.
     ends = np.flatnonzero(hits & ~np.append(hits[1:], False))
     if not len(ends):
         return np.zeros(len(weights))
@@ -73,7 +73,10 @@ def _count_by_series(
     n_scenes: int,
     mask: NDArray[np.bool_] | None = None,
 ) -> csr_array:
-    """Count the predictions of each series by scene; empty series fill up a square number."""
+    """Count the predictions of each series by scene.
+
+    Rows of zeros are added up to a square number of rows, which `_accumulate` needs.
+    """
     from scipy.sparse import csr_array
 
     at = np.arange(len(series)) if mask is None else np.flatnonzero(mask[: len(series)])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from rvlab.compare.metric_functions import (
     COUNT_ERROR,
-    PRECISION_METRICS,
+    MAP_METRICS,
     is_object_metric,
     metric_function,
     split_count_metric,
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class WeightedMetric(Protocol):
     """A metric of runs as a function of weights: how often the results of each scene count."""
 
-    def pooled(self, *parts: tuple[int, Floats]) -> Floats:
-        """Return the metric over scenes of one run, or over scenes of several runs together.
+    def compute(self, *parts: tuple[int, Floats]) -> Floats:
+        """Return the metric of the scenes of one run, or of several runs pooled, under weights.
 
         Args:
             parts: Runs, by their places, each with weights of its n scenes, shape (B, n).
@@ -47,7 +47,7 @@ class CountMetric:
     counts: Floats
     metric: MetricFunction
 
-    def pooled(self, *parts: tuple[int, Floats]) -> Floats:
+    def compute(self, *parts: tuple[int, Floats]) -> Floats:
         """Return the metric of the weighted sums; see `WeightedMetric`."""
         import numpy as np
 
@@ -57,7 +57,7 @@ class CountMetric:
 
 
 @dataclass(frozen=True)
-class PrecisionMetric:
+class MeanAveragePrecision:
     """The mean average precision of predicted objects, which is computed for each resample.
 
     Attributes:
@@ -72,7 +72,7 @@ class PrecisionMetric:
     class_ids: Sequence[int]
     thresholds: Sequence[int]
 
-    def pooled(self, *parts: tuple[int, Floats]) -> Floats:
+    def compute(self, *parts: tuple[int, Floats]) -> Floats:
         """Return the mean average precision; see `WeightedMetric`.
 
         As in `rvlab.object_metrics`, it is undefined without true objects, and where there are
@@ -80,7 +80,8 @@ class PrecisionMetric:
         """
         import numpy as np
 
-        from rvlab.compare.weighted_precision import weighted_average_precisions
+        from rvlab import metrics
+        from rvlab.compare.weighted_average_precision import weighted_average_precisions
 
         n = self.truths.shape[1]
         weights = np.concatenate([each for _, each in parts], axis=1)
@@ -104,7 +105,7 @@ class PrecisionMetric:
             for mask in (slice(None), has_score)
         )
         defined = np.where((predicted > 0) & (scored == 0), 0, defined)
-        return np.where(defined > 0, total / np.maximum(defined, 1), np.nan)
+        return metrics.ratio(total, defined)
 
 
 def weighted_metric(found: SceneMatrices, metric: str) -> WeightedMetric:
@@ -121,8 +122,8 @@ def weighted_metric(found: SceneMatrices, metric: str) -> WeightedMetric:
         kind, _, counted = split_count_metric(metric, found.classes)
         if kind == COUNT_ERROR:
             return _count_error(found, counted)
-        if kind in PRECISION_METRICS:
-            return _mean_precision(found, kind, counted)
+        if kind in MAP_METRICS:
+            return _mean_average_precision(found, kind, counted)
     return CountMetric(found.matrices, metric_function(metric, found.classes))
 
 
@@ -136,14 +137,16 @@ def _count_error(found: SceneMatrices, counted: Sequence[int]) -> CountMetric:
     # The number of predictions less that of true objects is fp - fn.
     sums = np.stack([np.abs(fp - fn).sum(axis=-1), (tp + fn).sum(axis=-1)], axis=-1)
 
-    def ratio(errors_and_truths: Floats) -> Floats:
+    def compute(errors_and_truths: Floats) -> Floats:
         errors, truths = np.moveaxis(errors_and_truths, -1, 0)
-        return np.where(truths > 0, errors / np.maximum(truths, 1), np.nan)
+        return metrics.ratio(errors, truths)
 
-    return CountMetric(sums, ratio)
+    return CountMetric(sums, compute)
 
 
-def _mean_precision(found: SceneMatrices, kind: str, counted: Sequence[int]) -> PrecisionMetric:
+def _mean_average_precision(
+    found: SceneMatrices, kind: str, counted: Sequence[int]
+) -> MeanAveragePrecision:
     import numpy as np
 
     from rvlab.object_metrics import IOU_THRESHOLDS
@@ -161,4 +164,4 @@ def _mean_precision(found: SceneMatrices, kind: str, counted: Sequence[int]) -> 
                 f"The predicted objects of {run} have no scores, which {kind} needs. Use object_f1."
             )
     thresholds = range(len(IOU_THRESHOLDS)) if kind == "mAP" else range(1)
-    return PrecisionMetric(ranked, found.matrices.sum(axis=-1), counted, thresholds)
+    return MeanAveragePrecision(ranked, found.matrices.sum(axis=-1), counted, thresholds)

@@ -22,7 +22,7 @@ from rvlab.model.check_result import CheckResult
 from rvlab.recipes import Recipe
 from rvlab.store import Store
 from rvlab.store.patience import PATIENCE_VARIABLE
-from rvlab.store.run_listing import MAX_LOOKUPS, lookup_runs, reopen_run
+from rvlab.store.run_listing import MAX_LOOKUPS, ended_runs, reopen_run
 from rvlab.worker.records import SPEC, write_end
 from rvlab.worker.threads import available_processors
 
@@ -313,11 +313,7 @@ class LocalEngine:
 
 def _ended_already(store: Store, runs: Sequence[Run]) -> dict[Run, RvlabError]:
     """Return an error for each run that has an end record, with one listing per experiment."""
-    ids: dict[str, list[str]] = {}
-    for run in runs:
-        ids.setdefault(run.experiment, []).append(run.id)
-    listings = [lookup_runs(store, experiment, chosen) for experiment, chosen in ids.items()]
-    ended = {Run(store.uri, one.experiment, id_).uri for one in listings for id_ in one.end_etags}
+    ended = ended_runs(store, runs)
     found = [run for run in runs if run.uri in ended]
     if len(found) > MAX_LOOKUPS:  # do not read so many states for a message
         return {run: HasEnded(f"The run {run.id!r} has ended already.") for run in found}

@@ -51,7 +51,7 @@ from rvlab.store.find_files import RASTER_SUFFIXES, VECTOR_SUFFIXES
 from rvlab.store.rv_outputs import CONFIG_FILE, LIGHTNING
 from rvlab.store.table_file import rows_to_arrow
 from rvlab.user_warning import warn_user
-from rvlab.worker.fingerprint import file_sha256, fingerprint_scenes
+from rvlab.worker.fingerprint import FILE_FIELDS, file_sha256, fingerprint_scenes
 from rvlab.worker.rv_evaluation import OUTSIDE_AOI
 from rvlab.worker.score_scenes import PREDICTED_GROUPS
 from rvlab.worker.summarize import summarize_outputs
@@ -250,7 +250,7 @@ def _addresses(value: Any) -> Iterator[str]:
     """Yield the addresses of files in a part of a config."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            if name in ("uri", "uris", "aoi_uris"):
+            if name in FILE_FIELDS:
                 yield from [inner] if isinstance(inner, str) else map(str, inner or [])
             elif name != "label_store":
                 yield from _addresses(inner)

@@ -40,7 +40,7 @@ def parse_yaml(data: bytes, key: str) -> Any:
             values = loader.construct_sequence(node, deep=True)
             if not tag.startswith(_CALL):
                 return values
-            _to_plain(values, key, budget)  # aliases can repeat without end
+            _to_plain(values, key, budget)  # raises if aliases expand to too many values
             # A pickled tensor has other bytes each time, so bytes cannot be part of a parameter.
             return _Opaque(name) if _has_bytes(values) else f"{name}({', '.join(map(str, values))})"
         # A tag such as !!python/name:torch.nn.ReLU has the value.

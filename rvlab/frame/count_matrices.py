@@ -66,12 +66,12 @@ def matrices_of_counts(
 
 
 def _in_scored_groups(scored: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return rows of scenes in each group that has the scene: one of the user, too."""
+    """Assign rows to the groups of their scenes, including groups that the user defines."""
     import pandas as pd
 
     own = scored["group"].isin(["validation", "test"])
-    # A scene group of the user consists of validation and test scenes. Those that are predicted in
-    # both are counted in both; use validation, the last of the two names.
+    # A group of the user consists of validation and test scenes. A scene that is predicted in both
+    # has two copies: the group counts that of validation, the last of the two names.
     first = rows.groupby(["run", "scene"])["group"].transform("max")
     once = rows[rows["group"] == first].drop(columns="group")
     return pd.concat(

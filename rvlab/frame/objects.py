@@ -83,9 +83,9 @@ def object_confusion_table(
         counted = rows.select(names).group_by(names).aggregate([([], "count_all")])
         parts.append(counted.to_pandas().assign(run=run))
         if each_prediction:
-            said = rows.filter(pc.equal(rows["side"], "prediction"))
-            said = said.select(["group", "scene", "class", "score", "matched_at"])
-            predictions.append(said.to_pandas().assign(run=run))
+            predicted = rows.filter(pc.equal(rows["side"], "prediction"))
+            predicted = predicted.select(["group", "scene", "class", "score", "matched_at"])
+            predictions.append(predicted.to_pandas().assign(run=run))
     if not parts:
         raise NotFound("None of the runs has objects.")
     found = pd.concat(parts)

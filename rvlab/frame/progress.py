@@ -106,7 +106,7 @@ class ProgressReader:
         self.reads_log = False
         self.is_complete = False
         self._changed_at = time.monotonic()
-        self._has_read_once = self._end_seen = self._has_end = False
+        self._has_read_once = self._has_end = False
         self._etags: dict[str, str | None] = {}
         self._store, self._run = store, run
         self._records: dict[str, StepRecord] = {}
@@ -154,6 +154,7 @@ class ProgressReader:
 
     def _read_all(self) -> Iterator[None]:
         """Yield after each request."""
+        had_end = self._has_end
         etags = self._store.etags(f"{self._run.key('steps')}/")
         changed = [key for key, tag in etags.items() if tag is None or self._etags.get(key) != tag]
         self._records = {key: one for key, one in self._records.items() if key in etags}
@@ -176,8 +177,8 @@ class ProgressReader:
             self._read_log()
             yield
         # A run that has ended since its steps were listed is listed again.
-        self.is_complete = has_ended and (not changed or self._end_seen)
-        self._end_seen, self._has_read_once = has_ended, True
+        self.is_complete = has_ended and (not changed or had_end)
+        self._has_read_once = True
 
     def _read_step(self, key: str) -> None:
         try:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rvlab import compare, frame
-from rvlab.compare.columns import is_error, metric_column
+from rvlab.compare.columns import is_ascending, metric_column
 from rvlab.compare.seed_groups import group_by_setting, split_succeeded
 from rvlab.errors import KeyMissing, RecordBroken, TableError
 from rvlab.frame.params import differing_columns, param_columns, value_codes
@@ -339,8 +339,7 @@ def load_experiment_summary(
     except TableError:
         if any(str(c).startswith("metrics.") for c in runs):
             raise
-    least = is_error(metric) if ascending is None else ascending
-    return ExperimentSummary(store, runs, metric, least)
+    return ExperimentSummary(store, runs, metric, is_ascending(metric, ascending))
 
 
 def _recorded_version(store: Store, run: Run) -> str:

@@ -151,6 +151,15 @@ def lookup_runs(
     return RunListing(store.uri, experiment, list(dict.fromkeys(ids)), ends, is_complete=False)
 
 
+def ended_runs(store: Store, runs: Iterable[Run]) -> set[str]:
+    """Return the URIs of the runs that have an end record, with few requests per experiment."""
+    ids: dict[str, list[str]] = {}
+    for run in runs:
+        ids.setdefault(run.experiment, []).append(run.id)
+    listings = [lookup_runs(store, experiment, chosen) for experiment, chosen in ids.items()]
+    return {Run(store.uri, one.experiment, id_).uri for one in listings for id_ in one.end_etags}
+
+
 def run_exists(store: Store, run: Run) -> bool:
     """Return whether a run exists."""
     # In this order: a run that ends between the two calls is found by the second.

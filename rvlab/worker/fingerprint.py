@@ -32,7 +32,9 @@ MAX_WHOLE_BYTES = 64 * BLOCK_BYTES
 
 SAMPLE_BLOCKS = 16
 
-_URIS = ("uri", "uris", "aoi_uris")
+FILE_FIELDS = ("uri", "uris", "aoi_uris")
+"""Fields of a config that hold addresses of files."""
+
 _IGNORED_FIELDS = ("transformers", "channel_order", "allow_streaming")
 """Fields of an image source that change how a model sees the pixels, not the pixels themselves."""
 
@@ -155,7 +157,7 @@ class _Scene:
         if isinstance(value, Mapping):
             return {
                 name: [self._file(uri, whole=whole) for uri in _as_list(inner)]
-                if name in _URIS
+                if name in FILE_FIELDS
                 else self._with_contents(inner, whole=whole)
                 for name, inner in sorted(value.items())
                 if inner is not None
@@ -209,7 +211,7 @@ def _blocks(size: int, whole: bool) -> Iterator[tuple[int, int]]:
 def _image_files(image: Any) -> Iterator[tuple[str, Any]]:
     """List the files and the used extent of an image source, nested sources included."""
     for name, inner in sorted(image.items()):
-        if name in _URIS or name == "bbox":
+        if name in FILE_FIELDS or name == "bbox":
             yield name, inner
         elif name not in _IGNORED_FIELDS:
             sources = inner if isinstance(inner, list) else [inner]

@@ -15,7 +15,7 @@ from rvlab.compare.intervals import crossed_interval, difference_interval, seed_
 from rvlab.compare.pairing import MIN_PAIRED_SEEDS, PairedSample
 from rvlab.compare.resample import bootstrap, expand_level, jackknife_error, permutation_p
 from rvlab.compare.scene_matrices import RankedPredictions
-from rvlab.compare.weighted_metric import CountMetric, PrecisionMetric
+from rvlab.compare.weighted_metric import CountMetric, MeanAveragePrecision
 from tests.compare.samples import scene_matrices
 
 
@@ -268,7 +268,7 @@ def test_false_positive_rate_does_not_exceed_its_level(n: int, seeds: int, scatt
 
 def object_scores(
     rng: np.random.Generator, n: int, skills: Sequence[float], thresholds: Sequence[int]
-) -> PrecisionMetric:
+) -> MeanAveragePrecision:
     """Return the precision of models on n scenes with about 12 objects of two classes each.
 
     Scenes differ in size and difficulty, equally for all models. In addition, each model has a
@@ -295,7 +295,9 @@ def object_scores(
     whole = (each[order].astype(np.int64) for each in (runs, scenes, class_ids, bits))
     runs, scenes, class_ids, bits = whole
     predictions = RankedPredictions(runs, scenes, class_ids, scores[order], bits)
-    return PrecisionMetric(predictions, np.tile(truths, (len(skills), 1, 1)), [0, 1], thresholds)
+    return MeanAveragePrecision(
+        predictions, np.tile(truths, (len(skills), 1, 1)), [0, 1], thresholds
+    )
 
 
 @pytest.mark.extended

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from rvlab import Lab
 from rvlab.compare.scene_matrices import RankedPredictions, align_scenes, load_confusion
-from rvlab.compare.weighted_metric import PrecisionMetric, weighted_metric
-from rvlab.compare.weighted_precision import weighted_average_precisions
+from rvlab.compare.weighted_average_precision import weighted_average_precisions
+from rvlab.compare.weighted_metric import MeanAveragePrecision, weighted_metric
 from rvlab.errors import TableError
 from rvlab.model import Run
 from rvlab.object_metrics import average_precision
@@ -84,15 +84,15 @@ def test_resampled_and_exchanged_scenes_have_the_precision_of_pycocotools(tmp_pa
             )
             for row in drawn
         ]
-        means = weighted_metric(found, "mAP").pooled((run, weights))
+        means = weighted_metric(found, "mAP").compute((run, weights))
         np.testing.assert_allclose(means, [one.mean() for one in expected], atol=1e-12)
-        of_car = weighted_metric(found, "mAP50.car").pooled((run, weights))
+        of_car = weighted_metric(found, "mAP50.car").compute((run, weights))
         np.testing.assert_allclose(of_car, [one[1, 0] for one in expected], atol=1e-12)
     mask = np.array([[0.0, 1, 0, 1, 1]])
-    mixed = weighted_metric(found, "mAP50").pooled((0, 1 - mask), (1, mask))
+    mixed = weighted_metric(found, "mAP50").compute((0, 1 - mask), (1, mask))
     of_both = [sides[int(m)][i] for i, m in enumerate(mask[0, :4])]
     assert mixed == pytest.approx(coco_average_precisions(of_both, 100)[:, 0].mean(), abs=1e-12)
-    errors = weighted_metric(found, "count_error").pooled((0, weights))
+    errors = weighted_metric(found, "count_error").compute((0, weights))
     counts = [[np.bincount(boxes.class_ids, minlength=3) for boxes in pair] for pair in sides[0]]
     for row, error in zip(drawn, errors, strict=True):
         missed = sum(w * np.abs(t - g).sum() for w, (t, g) in zip(row[:4], counts, strict=True))
@@ -109,11 +109,11 @@ def ranked(rows: list[tuple[int, float, int]]) -> RankedPredictions:
 def test_precision_is_undefined_without_truth_and_without_scores() -> None:
     predictions = ranked([(0, 0.9, 1), (2, np.nan, 1)])
     truths = np.array([[[2.0], [0.0], [1.0], [3.0]]])  # scene 1 has no truth, 3 no prediction
-    of = PrecisionMetric(predictions, truths, [0], [0])
-    each = of.pooled((0, np.eye(4)))
+    of = MeanAveragePrecision(predictions, truths, [0], [0])
+    each = of.compute((0, np.eye(4)))
     assert each[[0, 3]].tolist() == pytest.approx([51 / 101, 0])
     assert np.isnan(each[[1, 2]]).all()
-    both = of.pooled((0, np.array([[1.0, 0, 1, 0]])))
+    both = of.compute((0, np.array([[1.0, 0, 1, 0]])))
     assert both == pytest.approx(67 / 101)  # two of three at a precision of 1
 
 
@@ -129,7 +129,7 @@ def test_metrics_that_the_results_do_not_give_are_refused(tmp_path: Path) -> Non
     with pytest.raises(TableError, match=r"Did you mean 'mAP50\.tree'"):
         weighted_metric(found, "mAP50.tre")
     counts = align_scenes(load_confusion([run], "object_f1"), [run], None)
-    assert weighted_metric(counts, "count_error").pooled((0, np.ones((1, 2)))).tolist() == [0]
+    assert weighted_metric(counts, "count_error").compute((0, np.ones((1, 2)))).tolist() == [0]
     with pytest.raises(TableError, match="mAP is computed from the scores of predicted objects"):
         weighted_metric(counts, "mAP")
 

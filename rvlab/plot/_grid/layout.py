@@ -71,7 +71,7 @@ class GridCell:
     Args:
         pixels: Shape (rows, columns, 3 or 4), uint8; or (rows, columns) with a `palette`. None
             shows `message`.
-        message: The reason why there is no picture.
+        message: Text in the place of a picture that cannot be drawn: the error in one sentence.
         caption: Text below the picture.
         best: Whether the caption is bold, as the best of the row.
         px_m: Width of a pixel of `pixels` in metres; draws a scale bar. None draws none.
