@@ -90,25 +90,30 @@ def _prism(upstream: str, folder: Path) -> Iterator[str]:
     description["definitions"]["protobufAny"]["properties"]["value"]["example"] = "AAAA"
     spec = folder / "kfp.json"
     spec.write_text(json.dumps(description))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    prism = _installed()
-    log = (folder / "prism.log").open("w")
-    command = [prism, "proxy", str(spec), upstream, "--errors", "--port", str(port)]
-    process = subprocess.Popen(command, stdout=log, stderr=log)
+    process, url = _start_prism(spec, upstream)
     try:
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            output = (folder / "prism.log").read_text()
-            assert process.poll() is None, f"prism ended: {output}"
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
+        yield url
     finally:
         process.terminate()
         process.wait(20)
-        log.close()
+
+
+def _start_prism(spec: Path, upstream: str) -> tuple[subprocess.Popen[bytes], str]:
+    """Start prism on a free port, and on another one if a program has taken it in the meantime."""
+    path = spec.with_name("prism.log")
+    while True:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [_installed(), "proxy", str(spec), upstream, "--errors", "--port", str(port)]
+        with path.open("w") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        while process.poll() is None:
+            if "Prism is listening" in path.read_text():
+                return process, f"http://127.0.0.1:{port}"
+            time.sleep(0.1)
+        output = path.read_text()
+        assert "EADDRINUSE" in output, f"prism ended: {output}"
 
 
 @functools.cache
