@@ -248,8 +248,9 @@ def _current_version_of(store: Store, state: ModelState, run: Run) -> VersionRec
         SpecError: If another version was made from it.
     """
     for (model, version), record in read_versions(store, [state.listing]).items():
-        is_broken = isinstance(record, RvlabError)
-        if is_broken or (record.experiment, record.run) != (run.experiment, run.id):
+        if isinstance(record, RvlabError):
+            continue  # a damaged record; lab.models() shows it
+        if (record.experiment, record.run) != (run.experiment, run.id):
             continue
         if version == state.current:
             return record

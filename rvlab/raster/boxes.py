@@ -108,9 +108,9 @@ class Outcomes:
     def confusion(self, truth: Boxes, guess: Boxes, classes: int) -> NDArray[np.int64]:
         """Count the matched pairs by class, shape (classes, classes), rows = truth."""
         pairs = self.matched >= 0
-        true, said = truth.class_ids[self.matched[pairs]], guess.class_ids[pairs]
-        known = (true < classes) & (said < classes)
-        codes = true[known] * classes + said[known]
+        true, predicted = truth.class_ids[self.matched[pairs]], guess.class_ids[pairs]
+        known = (true < classes) & (predicted < classes)
+        codes = true[known] * classes + predicted[known]
         return np.bincount(codes, minlength=classes * classes).reshape(classes, classes)
 
     def counts(self, truth: Boxes, guess: Boxes, classes: int) -> metrics.Counts:
@@ -125,10 +125,10 @@ class Outcomes:
         if self.iou is None:
             return metrics.counts(matrix)
         hits = np.diagonal(matrix)
-        said, true = (
+        predicted, true = (
             np.bincount(boxes.class_ids, minlength=classes)[:classes] for boxes in (guess, truth)
         )
-        return metrics.detection_counts(hits, said - hits, true - hits)
+        return metrics.detection_counts(hits, predicted - hits, true - hits)
 
 
 def match_outcomes(truth: Boxes, guess: Boxes, task: str, *, iou: float = 0.5) -> Outcomes:

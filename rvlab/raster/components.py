@@ -92,24 +92,24 @@ class SceneComponents:
         true = _Runs.encode(truth)
         if not self._labelled[true.values].all():
             guess = np.where(self._labelled[truth], guess, NO_CLASS)
-        said = _Runs.encode(guess)
+        predicted = _Runs.encode(guess)
         true_ids = self._truth.add(part, true, self._is_object, None)
-        said_ids = self._guess.add(part, said, self._is_object, score)
+        guess_ids = self._guess.add(part, predicted, self._is_object, score)
         # Runs in which neither the truth nor the prediction changes.
-        both = _merge_sorted(true.starts, said.starts)
+        both = _merge_sorted(true.starts, predicted.starts)
         lengths = np.diff(both, append=truth.size)
-        t, g = np.cumsum(true.begins[both]) - 1, np.cumsum(said.begins[both]) - 1
-        same = (true.values[t] == said.values[g]) & (true_ids[t] >= 0)
-        self._pairs.append(_sum_pairs(true_ids[t[same]], said_ids[g[same]], lengths[same]))
+        t, g = np.cumsum(true.begins[both]) - 1, np.cumsum(predicted.begins[both]) - 1
+        same = (true.values[t] == predicted.values[g]) & (true_ids[t] >= 0)
+        self._pairs.append(_sum_pairs(true_ids[t[same]], guess_ids[g[same]], lengths[same]))
 
     def finish(self) -> tuple[Components, Components, Overlaps]:
         """Return the components of the labels and of the prediction, and their overlaps."""
         true, true_ids = self._truth.finish()
-        said, said_ids = self._guess.finish()
+        predicted, guess_ids = self._guess.finish()
         t, g, shared = np.concatenate([np.zeros((3, 0), np.int64), *self._pairs], axis=1)
-        t, g, shared = _sum_pairs(true_ids[t], said_ids[g], shared)
-        union = true.area_px[t] + said.area_px[g] - shared
-        return true, said, Overlaps(t, g, shared / union)
+        t, g, shared = _sum_pairs(true_ids[t], guess_ids[g], shared)
+        union = true.area_px[t] + predicted.area_px[g] - shared
+        return true, predicted, Overlaps(t, g, shared / union)
 
 
 class _Runs(NamedTuple):

@@ -269,7 +269,7 @@ def _read_tags(head: ObjectHead) -> tuple[dict[int, _Tag], bytes]:
     step = entry.size + pointer.size
     (at,) = pointer.unpack_from(start, 8 if is_big else 4)
     first: dict[int, _Tag] | None = None
-    said, left = hashlib.sha256(start[:4]), _MOST_HASHED
+    digest, left = hashlib.sha256(start[:4]), _MOST_HASHED
     while at:
         (count,) = number.unpack(head.read(at, number.size))
         at, left = at + number.size, left - step * (count + 1)
@@ -283,7 +283,7 @@ def _read_tags(head: ObjectHead) -> tuple[dict[int, _Tag], bytes]:
             if size > pointer.size:
                 (where,) = pointer.unpack_from(rows, i + entry.size)
             tags[tag] = _Tag(kind, n, where)
-            said.update(rows[i : i + entry.size])
+            digest.update(rows[i : i + entry.size])
             if tag in (_OFFSETS, _COUNTS):
                 continue
             if tag == _TIEPOINT and (kind, n) == _SIX_DOUBLES:
@@ -291,13 +291,13 @@ def _read_tags(head: ObjectHead) -> tuple[dict[int, _Tag], bytes]:
             left -= size
             if left < 0:
                 raise ValueError("too long values")
-            said.update(_bytes(head, where, size))
+            digest.update(_bytes(head, where, size))
         first = tags if first is None else first
         (at,) = pointer.unpack_from(rows, count * step)
-        said.update(b"next" if at else b"end")
+        digest.update(b"next" if at else b"end")
     if first is None:
         raise ValueError("no directory")
-    return first, said.digest()
+    return first, digest.digest()
 
 
 def _describe(dataset: Any, tags: dict[int, _Tag], head: ObjectHead) -> _Header:

@@ -10,21 +10,14 @@ from rvlab.plot._grid.options import GridOptions, GridRow, try_read
 from rvlab.plot._grid.segmentation import read_segmentation, scene_truth_ids, score_segmentation
 from rvlab.raster import SceneLabels, Window, classes_from_config, scenes_from_config
 from rvlab.raster.scene import RunSource
-from tests.raster.samples import config, photo, scene, town, write
+from tests.raster.samples import config, write, write_scene
 from tests.raster.test_truth import box, feature, geojson
 
 
 @pytest.fixture
 def one(tmp_path):
     """A scene on disk whose prediction is correct except for the first 10 rows."""
-    ids = town()
-    guess = ids.copy()
-    guess[:10] = 1
-    write(tmp_path / "p/labels.tif", guess)
-    described = scene(
-        "a", write(tmp_path / "i.tif", photo(ids)), write(tmp_path / "l.tif", ids), tmp_path / "p"
-    )
-    return described, ids, guess
+    return write_scene(tmp_path)
 
 
 def row_of(described, window=None, **more):

@@ -87,6 +87,16 @@ def config(validation, train=(), test=(), classes=None):
     return {"type_hint": "semantic_segmentation_config", "dataset": dataset}
 
 
+def write_scene(folder):
+    """Write a scene whose prediction is correct except for the first 10 rows."""
+    ids = town()
+    guess = ids.copy()
+    guess[:10] = 1
+    write(folder / "p/labels.tif", guess)
+    image, labels = write(folder / "i.tif", photo(ids)), write(folder / "l.tif", ids)
+    return scene("a", image, labels, folder / "p"), ids, guess
+
+
 class Experiment:
     """Runs in a folder that predicted the scenes ``val-0``, ``val-1`` … with random errors."""
 

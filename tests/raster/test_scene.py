@@ -16,7 +16,16 @@ from rvlab.raster import (
     scenes_from_config,
 )
 from rvlab.raster.scene import SCENE_GROUPS, RunSource, source_by_scene
-from tests.raster.samples import CLASSES, CORNER, config, photo, raster_source, scene, town, write
+from tests.raster.samples import (
+    CLASSES,
+    CORNER,
+    config,
+    photo,
+    raster_source,
+    scene,
+    write,
+    write_scene,
+)
 
 
 def test_error_message_names_the_missing_field_of_a_scene():
@@ -78,14 +87,7 @@ def test_source_by_scene_prefers_runs_that_predicted_the_scene():
 @pytest.fixture
 def one(tmp_path):
     """A scene on disk whose prediction is correct except for the first 10 rows."""
-    ids = town()
-    guess = ids.copy()
-    guess[:10] = 1
-    write(tmp_path / "p/labels.tif", guess)
-    described = scene(
-        "a", write(tmp_path / "i.tif", photo(ids)), write(tmp_path / "l.tif", ids), tmp_path / "p"
-    )
-    return described, ids, guess
+    return write_scene(tmp_path)
 
 
 def open_scene(described):
