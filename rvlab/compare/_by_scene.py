@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rvlab.compare.columns import drop_missing_columns
-from rvlab.compare.metric_functions import NULL_NAME, is_object_metric
+from rvlab.compare.metric_functions import is_object_metric
 from rvlab.compare.pairing import pair_runs
-from rvlab.compare.scene_matrices import load_confusion
 from rvlab.compare.truth import AnyTruth
-from rvlab.frame.count_matrices import NO_OBJECT
-from rvlab.frame.input_tables import RunsLike, load_rows, run_addresses
-from rvlab.model import headline_group
+from rvlab.frame.input_tables import RunsLike, load_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,29 +70,15 @@ def by_scene(
     n, name = len(of.scenes), metric.removeprefix("metrics.")
     each = [of.weighted_scores(side, np.eye(n)).mean(axis=0) for side in (of.a, of.b)]
     total, without = of.weighted_difference(np.ones((1, n))), of.weighted_difference(1 - np.eye(n))
-    runs = run_addresses(left)
-    counts = load_confusion(runs, metric) if confusion is None else confusion
-    pixels = _labelled_pixels(counts[counts["run"].isin([run.id for run in runs])], group)
     labelled = "objects" if is_object_metric(metric) else "pixels"
     columns = {
         f"{name}.a": each[0],
         f"{name}.b": each[1],
         "difference": each[0] - each[1],
-        labelled: pixels.reindex(list(of.scenes)).to_numpy(),
+        labelled: of.labelled,
         "influence": without - total,
     }
     table = pd.DataFrame(columns, pd.Index(of.scenes, name="scene", dtype="object"))
     size = table["difference"].abs().sort_values(ascending=False, kind="stable")
     table = table.loc[size.index]
     return drop_missing_columns(table, [*table.columns[:3], labelled])
-
-
-def _labelled_pixels(counts: pd.DataFrame, group: str | None) -> pd.Series[Any]:
-    """Count the labelled pixels of each scene; if runs differ, the last one counts."""
-    per_scene = counts[counts["scene"].notna()]
-    chosen = group or headline_group(str(g) for g in per_scene["group"].unique())
-    per_scene = per_scene[
-        (per_scene["group"] == chosen) & ~per_scene["truth"].isin([NULL_NAME, NO_OBJECT])
-    ]
-    each = per_scene.groupby(["scene", "run"])["count"].sum()
-    return each.groupby(level="scene").last()

@@ -42,8 +42,8 @@ class Gate:
         printer.text(self.sentence)
 
     def _repr_html_(self) -> str:
-        margin = -self.margin if is_error(self.test.metric) else self.margin
-        return comparison_html(self.test, self.sentence, self.verdict, margin=margin)
+        limit = _limit(self.test, self.margin)
+        return comparison_html(self.test, self.sentence, self.verdict, limit=limit)
 
 
 def gate(
@@ -114,13 +114,18 @@ def gate(
     return Gate(verdict, margin, f"{head} {why}", found)
 
 
+def _limit(found: Test, margin: float) -> float:
+    """Return the difference that separates an acceptable loss from one that is too large."""
+    return margin if is_error(found.metric) else -margin
+
+
 def _verdict(found: Test, margin: float) -> str:
-    if not found.has_enough_scenes:
+    is_significant = margin != 0 or found.p <= 1 - found.level
+    if not found.has_enough_scenes or not is_significant:
         return "cannot tell"
-    by_test = margin != 0 or found.p <= 1 - found.level
-    least, most = (-found.high, -found.low) if is_error(found.metric) else (found.low, found.high)
-    if least > -margin and by_test:
-        return "passes"
-    if most < -margin and by_test:
-        return "fails"
+    limit = _limit(found, margin)
+    if found.low > limit:
+        return "fails" if is_error(found.metric) else "passes"
+    if found.high < limit:
+        return "passes" if is_error(found.metric) else "fails"
     return "cannot tell"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rvlab.compare.columns import drop_missing_columns, is_error, is_score, metric_column
 from rvlab.compare.metric_functions import is_object_metric, metric_range
-from rvlab.compare.resample import bootstrap, check_level
+from rvlab.compare.metric_intervals import metric_interval
+from rvlab.compare.resample import check_level
 from rvlab.compare.scene_matrices import align_scenes, load_confusion
 from rvlab.compare.seed_groups import SETTING_COLUMNS, setting_row_numbers
 from rvlab.compare.weighted_metric import weighted_metric
@@ -185,14 +186,15 @@ def _scene_interval(
         metric = weighted_metric(found, name)
     except TableError:
         return _NAN, _NAN  # no matrices, or a metric that is not computed from them
-    interval = bootstrap(
-        lambda weights: metric.compute((0, weights)),
+    interval = metric_interval(
+        metric,
+        name,
         len(found.names),
         level=chance.level,
         resamples=chance.resamples,
         seed=chance.seed,
     )
-    return interval.clip(*metric_range(name))[:2]
+    return interval[:2]
 
 
 def _group_and_metric(metric: str, confusion: pd.DataFrame) -> tuple[str | None, str]:

@@ -15,14 +15,14 @@ LABEL_WIDTH, LABEL_HEIGHT = 60, 12
 _TONES = {"better": "good", "passes": "good", "worse": "bad", "fails": "bad"}
 
 
-def comparison_html(test: Test, sentence: str, verdict: str, *, margin: float | None = None) -> str:
+def comparison_html(test: Test, sentence: str, verdict: str, *, limit: float = 0.0) -> str:
     """Return the display of a test, or of a gate that uses it.
 
     Args:
         test: The test.
         sentence: The result in words.
         verdict: The verdict in one or two words.
-        margin: The margin of a gate, drawn as a second limit.
+        limit: The difference at which the verdict of a gate changes, drawn beside 0.
     """
     from rvlab.display.render import render_display
 
@@ -33,7 +33,7 @@ def comparison_html(test: Test, sentence: str, verdict: str, *, margin: float | 
         verdict=verdict,
         tone=_TONES.get(verdict, "none"),
         head=f"{test.metric} of {test.group}, {test.scenes} scenes",
-        picture=interval_picture(test, margin),
+        picture=interval_picture(test, limit),
         sides=[(test.a, f"{test.value_a:.4f}"), (test.b, f"{test.value_b:.4f}")],
         numbers=[
             (name, _format(value))
@@ -43,13 +43,12 @@ def comparison_html(test: Test, sentence: str, verdict: str, *, margin: float | 
     )
 
 
-def interval_picture(test: Test, margin: float | None) -> dict[str, Any] | None:
+def interval_picture(test: Test, limit: float) -> dict[str, Any] | None:
     """Return the places of the difference, its interval and 0 on a line; None without numbers."""
     values = [test.low, test.difference, test.high]
     if not all(map(math.isfinite, values)):
         return None
-    limits = [0.0] if not margin else [0.0, -margin]
-    low, high = min(*values, *limits), max(*values, *limits)
+    low, high = min(*values, 0.0, limit), max(*values, 0.0, limit)
     span = (high - low) or 1.0
 
     def place(value: float) -> float:
@@ -57,9 +56,9 @@ def interval_picture(test: Test, margin: float | None) -> dict[str, Any] | None:
             PICTURE_MARGIN + (PICTURE_WIDTH - 2 * PICTURE_MARGIN) * (value - low) / span, 1
         )
 
-    names = {0.0: "0"} | ({-margin: f"margin {-margin:g}"} if margin else {})
-    overlap = abs(place(limits[0]) - place(limits[-1])) < LABEL_WIDTH
-    lower = LABEL_HEIGHT if margin and overlap else 0
+    names = {0.0: "0"} | ({limit: f"margin {limit:g}"} if limit else {})
+    overlap = abs(place(0.0) - place(limit)) < LABEL_WIDTH
+    lower = LABEL_HEIGHT if limit and overlap else 0
     return {
         "width": PICTURE_WIDTH,
         "height": PICTURE_HEIGHT + lower,

@@ -148,6 +148,11 @@ def _count_metric_function(name: str, classes: Sequence[str]) -> MetricFunction:
     from rvlab import metrics
 
     kind, of, counted = split_count_metric(name, classes)
+    if kind not in (*OBJECT_METRICS, BOUNDARY_METRIC):
+        raise TableError(
+            f"The metric {name!r} is not computed from sums of matrices; rvlab.compare.test, seeds "
+            "and by_scene compute it."
+        )
     if kind == BOUNDARY_METRIC:
         function = metrics.boundary_iou if of else metrics.mean_boundary_iou
     else:

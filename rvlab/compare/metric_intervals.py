@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from rvlab.compare.metric_functions import (
     CLASS_METRICS,
     COUNT_ERROR,
@@ -67,6 +65,8 @@ def metric_intervals(
     Returns:
         An empty list for a run without matrices per scene.
     """
+    import numpy as np
+
     found = []
     pixels = _align(run, OVERALL_METRICS[0])
     # The table of runs has no mAP of masks, whose scores are means over pixels.
@@ -84,9 +84,32 @@ def metric_intervals(
             metric = weighted_metric(matrices, name)
         except TableError:  # the mAP of predictions without scores
             continue
-        one = _interval(metric, matrices, name, level=level, resamples=resamples, seed=seed)
-        intervals.append(one)
+        n = len(matrices.names)
+        value = float(metric.compute((0, np.ones((1, n))))[0])
+        interval = metric_interval(metric, name, n, level=level, resamples=resamples, seed=seed)
+        intervals.append(MetricInterval(name, matrices.group, n, value, interval))
     return intervals
+
+
+def metric_interval(
+    metric: WeightedMetric, name: str, scenes: int, *, level: float, resamples: int, seed: int
+) -> Interval:
+    """Return the confidence interval of a metric of the first run, by resampling its scenes.
+
+    Args:
+        metric: The metric as a function of weights of scenes.
+        name: Its name.
+        scenes: The number of scenes.
+        level: The level of the interval.
+        resamples: Number of resamples.
+        seed: Seed of the resampling.
+    """
+
+    def weighted(weights: Floats) -> Floats:
+        return metric.compute((0, weights))
+
+    interval = bootstrap(weighted, scenes, level=level, resamples=resamples, seed=seed)
+    return interval.clip(*metric_range(name))
 
 
 def _align(run: Run, metric: str) -> SceneMatrices | None:
@@ -102,22 +125,3 @@ def _align(run: Run, metric: str) -> SceneMatrices | None:
 def _names_by_class(found: SceneMatrices, kinds: Sequence[str]) -> list[str]:
     classes = [name for name in found.classes if name not in (NULL_NAME, NO_OBJECT)]
     return [f"{kind}.{name}" for name in classes for kind in kinds]
-
-
-def _interval(
-    metric: WeightedMetric,
-    of: SceneMatrices,
-    name: str,
-    *,
-    level: float,
-    resamples: int,
-    seed: int,
-) -> MetricInterval:
-    n = len(of.names)
-
-    def weighted(weights: Floats) -> Floats:
-        return metric.compute((0, weights))
-
-    interval = bootstrap(weighted, n, level=level, resamples=resamples, seed=seed)
-    value = float(weighted(np.ones((1, n)))[0])
-    return MetricInterval(name, of.group, n, value, interval.clip(*metric_range(name)))

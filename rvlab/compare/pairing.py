@@ -49,6 +49,7 @@ class PairedSample:
         labels: Labels of a and b.
         notes: Sentences about runs and scenes that were left out.
         group: The group of scenes.
+        labelled: Labelled pixels, cells or objects of each scene, as the last run of a has them.
     """
 
     metric: WeightedMetric
@@ -59,6 +60,7 @@ class PairedSample:
     labels: tuple[str, str]
     notes: tuple[str, ...]
     group: str = ""
+    labelled: tuple[int, ...] = ()
 
     def weighted_difference(self, weights: Floats) -> Floats:
         """Return the difference under weights of scenes: ``(B, n)`` to ``(B,)``."""
@@ -160,9 +162,16 @@ def pair_runs(
         notes.append(f"Not all runs have these scenes, so they are left out: {shown}.")
     places = {run: i for i, run in enumerate(every)}
     ours, theirs = (tuple(places[run] for run in side) for side in runs)
-    both = labels or _side_labels(left, right)
     return PairedSample(
-        function, ours, theirs, found.names, same_seeds, both, tuple(notes), found.group
+        metric=function,
+        a=ours,
+        b=theirs,
+        scenes=found.names,
+        same_seeds=same_seeds,
+        labels=labels or _side_labels(left, right),
+        notes=tuple(notes),
+        group=found.group,
+        labelled=tuple(found.labelled[ours[-1]].sum(axis=-1).astype(int)),
     )
 
 

@@ -72,6 +72,13 @@ class SceneMatrices:
     omitted: tuple[str, ...] = ()
     predictions: RankedPredictions | None = None
 
+    @property
+    def labelled(self) -> Floats:
+        """Labelled pixels, cells or objects by class, of shape ``(runs, scenes, classes)``."""
+        places = [i for i, name in enumerate(self.classes) if name not in (NULL_NAME, NO_OBJECT)]
+        counts: Floats = self.matrices.sum(axis=-1)[..., places]
+        return counts
+
 
 def load_confusion(runs: Sequence[Run], metric: str) -> pd.DataFrame:
     """Read the confusion matrices of runs that give a metric.
@@ -175,8 +182,7 @@ def scenes_with_other_truth(of: SceneMatrices) -> list[str]:
     The row sums of a confusion matrix count the truth, so they are equal for runs that were scored
     on the same pixels of the same labels. Equality is necessary, not sufficient.
     """
-    labelled = [i for i, name in enumerate(of.classes) if name not in (NULL_NAME, NO_OBJECT)]
-    truth = of.matrices.sum(axis=-1)[..., labelled]
+    truth = of.labelled
     differs = (truth != truth[:1]).any(axis=(0, 2))
     return [name for name, is_other in zip(of.names, differs, strict=True) if is_other]
 

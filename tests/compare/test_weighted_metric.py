@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rvlab import Lab
+from rvlab.compare.metric_functions import metric_function
 from rvlab.compare.scene_matrices import RankedPredictions, align_scenes, load_confusion
 from rvlab.compare.weighted_average_precision import weighted_average_precisions
 from rvlab.compare.weighted_metric import MeanAveragePrecision, weighted_metric
 from rvlab.errors import TableError
+from rvlab.frame.count_matrices import NO_OBJECT
 from rvlab.model import Run
 from rvlab.object_metrics import average_precision
 from rvlab.raster.boxes import Boxes
@@ -153,3 +155,9 @@ def test_scenes_of_two_groups_count_once_in_a_group_of_the_user(tmp_path: Path) 
         np.testing.assert_array_equal(other.matrices, found[0].matrices)
         assert other.predictions is not None
         assert len(other.predictions.scores) == 12
+
+
+@pytest.mark.parametrize("metric", ["mAP", "mAP50.building", "count_error"])
+def test_metrics_that_are_not_of_sums_are_refused_as_functions_of_a_matrix(metric: str) -> None:
+    with pytest.raises(TableError, match="is not computed from sums of matrices"):
+        metric_function(metric, ["building", NO_OBJECT])
