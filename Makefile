@@ -37,8 +37,8 @@ env:
 demo: env
 	@$(BIN)/python notebooks/run.py
 
-# Tests run in at most 4 parallel processes; ARGS="-n 0" runs them in one.
-PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+# tests/conftest.py chooses the number of parallel processes; ARGS="-n 0" runs all tests in one.
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
 
 test: export RVLAB_STORE :=
 test: env

@@ -50,6 +50,11 @@ GROUPS = {
 """Expensive fixtures, and the group of tests that share each of them in one process."""
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one process more than there are cores, since many tests wait for child processes."""
+    return min(4, 1 + (os.cpu_count() or 1))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Group the tests for pytest-xdist: by expensive fixture, else by file; long groups first.

@@ -340,7 +340,7 @@ def test_prediction_of_several_sources_equals_the_run_on_its_own_scenes(
     assert [len(row) for row in grid(plot.predictions(table))] == [2] * 4
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.parametrize("task", ["trained_cc", "trained_od"])
 def test_cells_and_boxes_are_predicted_as_by_the_run(
     task: str, request: pytest.FixtureRequest

@@ -20,7 +20,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import IO, Any, cast
@@ -32,8 +32,15 @@ from rvlab.errors import EngineError
 from rvlab.model import Run
 from rvlab.store import Store
 from rvlab.store.local_folders import user_data_dir
+from rvlab.store.patience import PATIENCE_VARIABLE
 
 STALE_S = 3600.0
+
+SUBMITTER_VARIABLES = (
+    PATIENCE_VARIABLE,
+    *("CUDA_VISIBLE_DEVICES", "DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"),
+)
+"""Environment variables of a run that are its submitter's, not those of the supervisor."""
 
 JOB_BYTES, RESERVE_BYTES = 8192, 65536
 """Disk space of a job, in whole blocks, and of locks and logs."""
@@ -58,7 +65,8 @@ class Job:
         over: Whether that process has ended.
         status: Its exit status, negative for a signal; None if unknown.
         priority: Of the waiting runs, that with the highest priority starts first; None is 0.
-        patience_s: The submitter's ``$RVLAB_PATIENCE_S``; None if it is not set.
+        variables: The submitter's values of `SUBMITTER_VARIABLES`; None in a file of an older
+            rvlab, whose runs have the supervisor's.
     """
 
     uri: str
@@ -71,7 +79,7 @@ class Job:
     scratch: str | None = None
     over: bool = False
     status: int | None = None
-    patience_s: str | None = None
+    variables: Mapping[str, str] | None = None
     born: float | None = None
     token: str | None = None
     priority: int | None = None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rvlab.engines.extras import require_extra
-from rvlab.engines.job_queue import Job, JobEntry, JobQueue, open_private
+from rvlab.engines.job_queue import SUBMITTER_VARIABLES, Job, JobEntry, JobQueue, open_private
 from rvlab.engines.processes import TOKEN_VARIABLE, stop_job
 from rvlab.engines.record_end import finish_job
 from rvlab.errors import EngineError, HasEnded, RvlabError, SpecError
@@ -21,7 +21,6 @@ from rvlab.model import ReportedState, Run
 from rvlab.model.check_result import CheckResult
 from rvlab.recipes import Recipe
 from rvlab.store import Store
-from rvlab.store.patience import PATIENCE_VARIABLE
 from rvlab.store.run_listing import MAX_LOOKUPS, ended_runs, reopen_run
 from rvlab.worker.records import SPEC, write_end
 from rvlab.worker.threads import available_processors
@@ -136,7 +135,7 @@ class LocalEngine:
             folder,
             os.getcwd(),
             command=self.command,
-            patience_s=os.environ.get(PATIENCE_VARIABLE),
+            variables={n: os.environ[n] for n in SUBMITTER_VARIABLES if n in os.environ},
             priority=priority or None,  # unknown to a running supervisor of an older rvlab
         )
         JobQueue.for_store(store).add(job)

@@ -21,10 +21,9 @@ from typing import Any
 
 import psutil
 
-from rvlab.engines.job_queue import Job, JobQueue, open_private
+from rvlab.engines.job_queue import SUBMITTER_VARIABLES, Job, JobQueue, open_private
 from rvlab.engines.processes import TOKEN_VARIABLE, creation_time, find_unrecorded_leader, kill_job
 from rvlab.engines.record_end import SCRATCH_PREFIX, finish_job
-from rvlab.store.patience import PATIENCE_VARIABLE
 from rvlab.worker.threads import available_processors
 
 POLL_S = 0.25
@@ -168,8 +167,9 @@ def child_environment(job: Job) -> dict[str, str]:
     env["PYTHONHASHSEED"] = "0"  # Raster Vision iterates over sets of scene ids
     env["PYTHONUNBUFFERED"] = "1"
     env["RVLAB_CWD"] = job.cwd
-    if job.patience_s:
-        env[PATIENCE_VARIABLE] = job.patience_s
+    if job.variables is not None:
+        env = {name: value for name, value in env.items() if name not in SUBMITTER_VARIABLES}
+        env |= job.variables
     if job.token:
         env[TOKEN_VARIABLE] = job.token
     env["RVLAB_PATH"] = os.pathsep.join(filter(None, (job.folder, job.cwd)))

@@ -15,6 +15,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -179,6 +180,24 @@ def test_files_of_the_user_do_not_shadow_the_standard_library(
     monkeypatch.chdir(tmp_path)
     table = real_lab.wait(real_lab.submit(recipe), progress=False)
     assert table["error"].item() == "OSError: it ran"
+
+
+def test_a_run_has_the_gpus_and_the_docker_address_of_its_submitter(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    first = lab.submit(TINY, epochs=LONG)  # starts the supervisor, which has this variable
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///run/other.sock")
+    second = lab.submit(TINY, epochs=LONG)
+    for run, devices, docker in ((first, "0", None), (second, None, "unix:///run/other.sock")):
+        until(partial(training, lab, run))
+        environ = group(lab, run)[0].environ()
+        assert (environ.get("CUDA_VISIBLE_DEVICES"), environ.get("DOCKER_HOST")) == (
+            devices,
+            docker,
+        )
+        lab.cancel(run)
 
 
 def test_an_incomplete_job_file_is_renamed(lab: Lab) -> None:

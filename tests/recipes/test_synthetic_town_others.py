@@ -191,7 +191,7 @@ def predictions(trained: Trained, name: str) -> dict[str, Any]:
     return dict(json.loads(trained.lab.store.get(run.key("rv", "predict", f"{name}.json"))))
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_classification_learns_and_is_scored_by_class(trained_cc: Trained) -> None:
     row = trained_cc.row("first")
     assert row["state"] == "succeeded", row["error"]
@@ -205,7 +205,7 @@ def test_classification_learns_and_is_scored_by_class(trained_cc: Trained) -> No
     assert confusion.query("group == 'validation' and scene.isna()")["count"].sum() == 2 * 36
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_classification_predicts_every_cell(trained_cc: Trained) -> None:
     features = predictions(trained_cc, "test-0")["features"]
     assert len(features) == 36
@@ -214,7 +214,7 @@ def test_classification_predicts_every_cell(trained_cc: Trained) -> None:
         assert feature["properties"]["class_id"] == scores.index(max(scores))
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_detection_learns_and_has_no_iou(trained_od: Trained) -> None:
     row = trained_od.row("first")
     assert row["state"] == "succeeded", row["error"]
@@ -239,7 +239,7 @@ def test_detection_learns_and_has_no_iou(trained_od: Trained) -> None:
     assert all(0.5 <= f["properties"]["score"] <= 1 for f in features)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_their_histories_have_the_columns_of_their_task(
     trained_cc: Trained, trained_od: Trained
 ) -> None:
@@ -253,7 +253,7 @@ def test_their_histories_have_the_columns_of_their_task(
         assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.parametrize("fixture", ["trained_cc", "trained_od"])
 def test_runs_of_every_task_can_be_read(
     fixture: str, request: pytest.FixtureRequest, tmp_path: Path

@@ -229,6 +229,7 @@ def test_keys_control_the_map_and_not_the_notebook(viewer):
     assert page.locator(".jp-Notebook-cell").count() == 1
 
 
+@pytest.mark.extended
 def test_scene_without_crs_shows_its_tiles_and_a_scale_in_pixels(viewer, made):
     viewer.choose(scene="val-1")
     assert viewer.text("scale").endswith("px")
@@ -267,6 +268,7 @@ def test_next_worst_shows_and_outlines_the_window(viewer):
     viewer.settle()
 
 
+@pytest.mark.extended
 def test_unchecked_class_is_hidden_on_both_sides(viewer, made):
     viewer.choose(right="run:1")
     viewer.zoom(+1)
@@ -353,6 +355,7 @@ def test_viewer_follows_the_dark_theme_and_several_viewers_are_independent(
     )
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("task", ["object_detection", "chip_classification"])
 def test_boxes_and_cells_are_drawn(page, jupyterlab, tmp_path, task):
     truth = [(1, 50, 50, 50, 50), (2, 100, 50, 50, 50), (1, 300, 150, 50, 50)]
@@ -378,6 +381,7 @@ def test_boxes_and_cells_are_drawn(page, jupyterlab, tmp_path, task):
     )
 
 
+@pytest.mark.extended
 def test_close_removes_the_viewer_from_the_page(page, jupyterlab, made, tmp_path):
     Viewer.opened(page, jupyterlab, made.runs, tmp_path, name="closed")
     page.evaluate("jupyterapp.commands.execute('notebook:insert-cell-below')")
