@@ -30,7 +30,7 @@ FULL = pytest.mark.extended
 @pytest.mark.timeout(7200)  # a busy machine needs an hour for the demo at full size
 @pytest.mark.parametrize(
     ("name", "runs", "figures"),
-    [("demo", 12, SMALL), pytest.param("full_demo", 29, FIGURES, marks=FULL)],
+    [("demo", 12, SMALL), pytest.param("full_demo", 28, FIGURES, marks=FULL)],
 )
 def test_demo_writes_runs_notebooks_and_figures(
     name: str, runs: int, figures: dict[str, int], request: pytest.FixtureRequest
