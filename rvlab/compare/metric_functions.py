@@ -92,7 +92,7 @@ def metric_function(metric: str, classes: Sequence[str]) -> MetricFunction:
 
 
 def is_object_metric(metric: str) -> bool:
-    """Return whether a metric, also of a group or class, is one of objects."""
+    """Return whether a metric, also of a group or class, is a metric of objects."""
     return _is_one_of(metric, ALL_OBJECT_METRICS)
 
 
