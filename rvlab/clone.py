@@ -55,14 +55,14 @@ def clone_request(
         run: The run.
         given: Changed parameters, and a changed ``data_uri``.
         engine: The engine's name.
-        experiment: The new run's experiment; None is that of the run.
-        splits: None is that of the run.
-        seed: None is that of the run.
+        experiment: The new run's experiment; None uses the run's.
+        splits: Number of parallel pieces; None uses the run's.
+        seed: The seed; None uses the run's.
         priority: The new run's priority.
 
     Returns:
         The recipe, the point and the options, which have the run as parent. The name lists the
-        changes; without any, it is that of the run.
+        changes; without changes, it is the name of the run.
 
     Raises:
         SpecError: If the run has no recipe, or the changes are invalid.
@@ -88,9 +88,11 @@ def clone_request(
     )
     new_seed, full = resolve_seed(recipe, point, options)
     params, places = recipe.signature.bind(full)
-    now = {**params, **places, "seed": new_seed, "splits": options.splits}
-    then = {**spec.params, **spec.places, "seed": spec.seed, "splits": spec.splits}
-    changed = {k: v for k, v in now.items() if k not in then or not _equal(v, then[k])}
+    new_values = {**params, **places, "seed": new_seed, "splits": options.splits}
+    old_values = {**spec.params, **spec.places, "seed": spec.seed, "splits": spec.splits}
+    changed = {
+        k: v for k, v in new_values.items() if k not in old_values or not _equal(v, old_values[k])
+    }
     name = " ".join(f"{k}={v}" for k, v in changed.items()) or spec.name
     return recipe, point, replace(options, name=name)
 

@@ -106,7 +106,7 @@ class Lab:
         return self.store.storage_options
 
     def check(self) -> pd.DataFrame:
-        """Check the store and the engine before the first run; nothing remains of it.
+        """Check the store and the engine before the first run; test keys are deleted.
 
         The store is written, read, listed and cleaned below ``_check``. On Kubeflow, the address,
         the version, the namespace, the permissions and the secrets are checked.
@@ -186,8 +186,8 @@ class Lab:
     ) -> optuna.Study:
         """Search for the best parameters with Optuna; each trial is an ordinary run.
 
-        The call returns when all trials have ended. After an interruption, also one of the kernel,
-        the same call continues the study: its runs are those with its name in the column ``sweep``.
+        The call returns when all trials have ended. After an interruption or a restart of the
+        kernel, the same call continues the study: its runs have its name in the column ``sweep``.
 
         Args:
             space: For each parameter a range (`rvlab.uniform`, `rvlab.loguniform`) or a list of
@@ -243,8 +243,8 @@ class Lab:
     ) -> Run:
         """Start a run again from its recorded recipe, with some values changed; return at once.
 
-        The run becomes the parent of the new one, which has its experiment, splits, seed and
-        parameters unless others are given, and its ``data_uri`` if the recipe has one.
+        The run becomes the parent of the new run. The new run has the same experiment, splits, seed
+        and parameters unless others are given, and the same ``data_uri`` if the recipe has one.
 
         Raises:
             SpecError: For several runs, a run without a recorded recipe, or an invalid name, type
@@ -281,7 +281,7 @@ class Lab:
 
         Each image is a scene of the group ``test``, with the name of its file as id. The run writes
         cloud-optimized GeoTIFFs of labels and scores, and a GeoPackage of each scene; `download`
-        copies them. Its kind is ``prediction``, its parent is `run`, or that of the model.
+        copies them. Its kind is ``prediction``, its parent is `run`, or the run of the model.
 
         Args:
             run: One run, as for `logs`; or a model that `promote` made, as for `model`. Its version
@@ -291,7 +291,8 @@ class Lab:
                 imagery of several sources (``MultiRasterSource``), a tuple with a file, a folder or
                 a pattern for each source, or a list of such tuples.
             labels: Files of labels, of the kind that the model was trained on: a dict of scene id
-                or image to file, or files with the names of the images, or as many in their order.
+                or image to file, or files with the names of the images, or one file per image in
+                the same order.
                 The scenes with labels are scored.
             overlap: Fraction of a window that overlaps the next one, so that no seams show. Half of
                 it is discarded on each side. None uses the predict options of `run`. Without effect
@@ -557,7 +558,7 @@ class Lab:
 
         Args:
             step: One step, such as ``"train"`` or ``"predict-0"``; None for all.
-            tail: Only the last lines, this many.
+            tail: The number of last lines to return. Default: all lines.
             follow: Print the log, and new lines until the run ends. An interruption ends the call,
                 not the run.
 
@@ -659,7 +660,7 @@ class Lab:
         The run must pass `rvlab.compare.gate` against the run of the current version; the first
         version only needs to have succeeded. The bundle is copied to the folder ``_models`` of the
         store, with its SHA-256. Beside it are a STAC item with the extension MLM, a model card and
-        the recipe. A version is never changed, and needs its run no longer.
+        the recipe. A version never changes and no longer needs its run.
 
         Args:
             model: The name of the model: 3 to 100 letters, digits, ``.``, ``_`` and ``-``.
@@ -667,7 +668,7 @@ class Lab:
             metric: The metric of the gate. Default: ``f1``, or ``object_f1`` for an object
                 detection.
             margin: The largest acceptable loss of the metric; with 0 it must be better.
-            group: The group of scenes. Default: that of the headline metrics.
+            group: The group of scenes. Default: the group of the headline metrics.
             level: The level of the interval.
             override: Why the run is promoted although the gate does not pass, or cannot compare it.
                 It is recorded with your name.
@@ -682,12 +683,12 @@ class Lab:
             GateNotPassed: If the gate does not pass, or the runs cannot be compared, without
                 `override`; nothing was written.
             NotFound: If the run does not exist, or it has no bundle.
-            SpecError: If the run has not succeeded or is an earlier version, the name is that of an
-                experiment, or an argument is invalid; nothing was written.
+            SpecError: If the run has not succeeded or is an earlier version, an experiment has the
+                name, or an argument is invalid; nothing was written.
             KeyExists: If another user has made the same version in the meantime.
 
         Warns:
-            UserWarning: If the run is that of the current version, which is returned.
+            UserWarning: If the current version was made from this run; that version is returned.
         """
         from rvlab.actions.promote import GateOptions, promote_run
 
@@ -863,8 +864,8 @@ class Lab:
             group: ``train``, ``validation`` or ``test``: the scenes to choose from. Default:
                 validation, or test without it.
             scene: The first scene to show.
-            windows: The windows of the button *next worst*, as `windows` returns them. Default:
-                those with most errors.
+            windows: The windows that the button *next worst* shows, as `windows` returns them.
+                Default: the 50 windows with the most errors.
             label: The column that names the runs. Default: the parameters in which they differ.
             height_px: Height of the map in pixels.
 
@@ -916,9 +917,10 @@ class Lab:
     ) -> Path:
         """Write a self-contained HTML report of one run or of several to a file.
 
-        That of one run has its metrics, predictions and curves. That of several, such as an
-        experiment, has what differs between them, a leaderboard that the browser sorts, a test of
-        the best two, curves, confusion, worst windows, errors of failed runs and how to repeat it.
+        The report of one run has its metrics, predictions and curves. The report of several, such
+        as an experiment, has what differs between them, a leaderboard that the browser sorts, a
+        test of the best two settings, curves, confusion, worst windows, errors of failed runs and
+        how to repeat it.
 
         Args:
             path: The file to write.
@@ -1065,7 +1067,7 @@ class Lab:
                 which are not counted then. Default: as in Raster Vision, a class ``null`` is added.
             scores: Rasters with a band of scores for each class, floats from 0 to 1 or bytes.
                 Without `predictions`, the class with the largest score is predicted.
-            images: The imagery; pictures show only labels without it.
+            images: The imagery. Without it, pictures show only labels.
             group: ``validation`` or ``test``.
             history: A table, or a dict of lists, with a row per epoch and a column per metric.
             name: The name of the run. Default: the name of the folder.

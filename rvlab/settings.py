@@ -222,9 +222,9 @@ class Profile(BaseSettings):
 
     def resources(self, step: str) -> StepResources:
         """Return the resources of a step; unset values come from ``default``."""
-        both = (self.steps.get(name, StepResources()) for name in ("default", step))
+        layers = (self.steps.get(name, StepResources()) for name in ("default", step))
         merged: dict[str, Any] = {}
-        for one in both:
+        for one in layers:
             merged |= {
                 n: v for n in StepResources.model_fields if (v := getattr(one, n)) is not None
             }

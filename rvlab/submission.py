@@ -123,14 +123,14 @@ def prepare_runs(
         raise SpecError(
             f"Raster Vision writes only to local folders and s3://, not to {store.uri!r}."
         )
-    each = [resolve_seed(recipe, point, options) for point in points]
-    bound = [recipe.signature.bind(given) for _, given in each]
+    seeds_and_points = [resolve_seed(recipe, point, options) for point in points]
+    bound = [recipe.signature.bind(given) for _, given in seeds_and_points]
     _warn_of_secrets(store, recipe, [params for params, _ in bound])
     varying = [k for k in _point_keys(points) if len({repr(p.get(k)) for p in points}) > 1]
     commit, dirty = _git_state(recipe.folder)
     specs = []
     for id_, point, (seed, _), (params, places) in zip(
-        ids or _new_ids(len(points)), points, each, bound, strict=True
+        ids or _new_ids(len(points)), points, seeds_and_points, bound, strict=True
     ):
         run = Run(store.uri, options.experiment, id_)
         shown = " ".join(f"{k}={point[k]}" for k in varying or point if k in point)

@@ -1,4 +1,4 @@
-"""Warnings whose place is the user's own line, however deep in rvlab they are raised."""
+"""Warnings that point to the line of the user's code that called rvlab."""
 
 from __future__ import annotations
 

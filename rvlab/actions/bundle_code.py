@@ -1,4 +1,4 @@
-"""Find the code that a bundle of Raster Vision would execute, before anything of it is loaded."""
+"""Find the code that a bundle of Raster Vision would execute, before it is loaded."""
 
 from __future__ import annotations
 

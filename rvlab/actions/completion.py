@@ -73,30 +73,34 @@ def find_completions(code: str, namespace: Mapping[str, Any]) -> list[Completion
         code: The code before the cursor.
         namespace: The variables of the notebook.
     """
-    at = argument_at_cursor(code)
-    if at is None:
+    argument = argument_at_cursor(code)
+    if argument is None:
         return []
-    lab, method = _lab_method(at.function, namespace)
+    lab, method = _lab_method(argument.function, namespace)
     if lab is None:
-        lab, outer = _lab_method(at.outer or "", namespace)
-        is_point = at.function.rpartition(".")[2] in POINT_FUNCTIONS and outer == "sweep"
-        if lab is None or not is_point or at.in_string:
+        lab, outer = _lab_method(argument.outer or "", namespace)
+        is_point = argument.function.rpartition(".")[2] in POINT_FUNCTIONS and outer == "sweep"
+        if lab is None or not is_point or argument.in_string:
             return []
-        found = _recipe_signature(lab, outer, at.outer_arguments, namespace)
-        return _complete_parameters(at, found)
-    parameter = at.keyword or _positional_name(lab, method, at.position)
+        found = _recipe_signature(lab, outer, argument.outer_arguments, namespace)
+        return _complete_parameters(argument, found)
+    parameter = argument.keyword or _positional_name(lab, method, argument.position)
     offers: list[Completions] = []
     has_recipe = method in _WITH_RECIPE
-    signature = _recipe_signature(lab, method, at.arguments, namespace) if has_recipe else None
-    words, kind = _words(lab, method, parameter, at.fragment, signature)
-    if words and at.in_string:
+    signature = (
+        _recipe_signature(lab, method, argument.arguments, namespace) if has_recipe else None
+    )
+    words, kind = _words(lab, method, parameter, argument.fragment, signature)
+    if words and argument.in_string:
         is_complete = kind != "recipe"
-        offers.append(Completions(_matching(words, at.fragment), kind, at.fragment, is_complete))
-    elif words and at.is_empty and not at.fragment:
+        offers.append(
+            Completions(_matching(words, argument.fragment), kind, argument.fragment, is_complete)
+        )
+    elif words and argument.is_empty and not argument.fragment:
         variables = _fitting_variables(parameter, namespace)
         offers.append(Completions([*variables, *map(repr, words)], kind, "", is_complete=True))
-    if signature is not None and not at.in_string:
-        offers += _complete_parameters(at, signature)
+    if signature is not None and not argument.in_string:
+        offers += _complete_parameters(argument, signature)
     return [one for one in offers if one.words]
 
 
@@ -242,13 +246,15 @@ def _value(source: str, namespace: Mapping[str, Any]) -> Any:
         return None
 
 
-def _complete_parameters(at: ArgumentAtCursor, signature: Signature | None) -> list[Completions]:
+def _complete_parameters(
+    argument: ArgumentAtCursor, signature: Signature | None
+) -> list[Completions]:
     """Return the parameters of a recipe that are not given yet, as ``lr=``."""
-    if signature is None or at.keyword or not at.is_empty:
+    if signature is None or argument.keyword or not argument.is_empty:
         return []
-    names = [name for name in signature.parameters if name not in at.names]
-    words = [f"{name}=" for name in names if name.startswith(at.fragment)]
-    return [Completions(words, "param", at.fragment)] if words else []
+    names = [name for name in signature.parameters if name not in argument.names]
+    words = [f"{name}=" for name in names if name.startswith(argument.fragment)]
+    return [Completions(words, "param", argument.fragment)] if words else []
 
 
 def _matching(words: Iterable[str], fragment: str) -> list[str]:

@@ -50,8 +50,8 @@ def start_runs(
     engine.validate(store, recipe, points)
     options = replace(options, image=engine.image, steady_heartbeat=engine.steady_heartbeat)
     runs = prepare_runs(store, recipe, points, options)
-    more: dict[str, Any] = {"priority": options.priority} if options.priority else {}
-    return engine.start(store, runs, folder=recipe.folder, **more)
+    priority_argument: dict[str, Any] = {"priority": options.priority} if options.priority else {}
+    return engine.start(store, runs, folder=recipe.folder, **priority_argument)
 
 
 def sweep_runs(
@@ -78,8 +78,8 @@ def sweep_runs(
     options = SubmitOptions(
         experiment, engine.name, splits, seed, sweep=new_run_id(), priority=priority
     )
-    everything = [{**fixed, **point} for point in points]
-    return Sweep(start_runs(store, engine, recipe, everything, options))
+    complete_points = [{**fixed, **point} for point in points]
+    return Sweep(start_runs(store, engine, recipe, complete_points, options))
 
 
 def retry_runs(store: Store, engine: Engine, runs: RunSelector) -> None:

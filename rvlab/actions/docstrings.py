@@ -16,16 +16,16 @@ _T = TypeVar("_T", bound=type)
 
 ARGUMENTS = {
     "runs": "Which runs: a table of runs or one of its rows, a run, an id, the unique end of "
-    "one (``c3e777``), a URI, the name of an experiment, or a list of these.",
+    "an id (``c3e777``), a URI, the name of an experiment, or a list of these.",
     "run": "One run: a row of a table of runs, a table with one row, a run, an id, the unique end "
-    "of one, ``experiment/id`` or a URI.",
+    "of an id, ``experiment/id`` or a URI.",
     "recipe": "The name of an included recipe, a path, a module or a ``get_config`` function.",
     "experiment": "The experiment of the runs.",
     "splits": "Number of parallel pieces of chip and predict; at most one per scene.",
-    "seed": "Runs with the same seed and parameters give the same weights on a CPU. Default: that "
-    "of the cloned run, else of the recipe's parameter ``seed``, else 0.",
-    "priority": "Of the runs that wait on this machine, those with the highest priority start "
-    "first, of these the oldest: from -1000 to 1000. Not for Kubeflow.",
+    "seed": "Runs with the same seed and parameters give the same weights on a CPU. Default: the "
+    "seed of the cloned run, else the default of the recipe's parameter ``seed``, else 0.",
+    "priority": "An integer from -1000 to 1000. Of the runs that wait on this machine, those with "
+    "the highest priority start first; of equal priorities, the oldest. Not for Kubeflow.",
     "params": "Parameters of the recipe whose names are arguments of this method.",
     "named": "Parameters of the recipe.",
     "ascending": "Whether less is better. None means yes for an error or a loss, else no.",

@@ -74,7 +74,7 @@ def download_files(
 
 
 def _target(folder: Path, run: str, uri: str) -> Path:
-    """Return where a file is written: below the folder, whatever a record says."""
+    """Return where a file is written, which is below the folder for any address in a record."""
     below = urlsplit(uri).path.partition(f"/{run}/")[2] or urlsplit(uri).path
     parts = [part for part in below.split("/") if part not in ("", ".", "..")]
     parts = parts[1:] if parts[:1] == ["rv"] else parts

@@ -23,7 +23,7 @@ FOLLOW_EVERY_S = 2.0
 
 
 class LogFollower:
-    """Reads what was added to the logs of a run since the last time.
+    """A reader of the lines that were added to the logs of a run.
 
     Args:
         store: The store of the run.
@@ -59,7 +59,7 @@ class LogFollower:
         return text
 
     def _fetch(self, name: str, size: int) -> tuple[bytes, int]:
-        """Return what is not printed yet of a log, and the size up to which it was read."""
+        """Return the bytes of a log that are not printed yet, and its size when read."""
         start = self._done.get(name, max(0, size - LOG_BYTES))
         data = self._rest.get(name, b"")
         if size < start:  # the step was started again

@@ -21,7 +21,7 @@ OLD_SCENES_COLUMN = "rests_on"
 """The name of ``hashed_from`` in the table of scenes of layout 0."""
 
 QUIET = timedelta(minutes=10)
-"""A run whose records changed later than this may still write, so its store is not migrated."""
+"""A store is migrated only if no active run has written a record for this long."""
 
 
 def migrate_store(store: Store, report: Callable[[str], None] = print) -> int:

@@ -106,7 +106,7 @@ class ModelVersion:
         return pd.DataFrame(columns, index=index, dtype="float64")
 
     def write_files(self) -> None:
-        """Write the files that are made from the record: STAC item, model card, recipe.
+        """Write the files that are derived from the record: STAC item, model card, recipe.
 
         Raises:
             StoreError: If the store does not answer or refuses. The version exists all the same.

@@ -77,8 +77,10 @@ def _access_in_session(store: Store) -> S3Access | None:
     opened = access_of_open_store(store.bucket) if store.bucket else None
     if opened is None:
         return None
-    found, is_elsewhere = store.access, store.access.endpoint != opened.endpoint
-    if is_elsewhere and found.endpoint is None:
+    found, has_other_endpoint = store.access, store.access.endpoint != opened.endpoint
+    if has_other_endpoint and found.endpoint is None:
         return opened
-    says_who = found.access_key or found.anonymous or found.profile not in (None, DEFAULT_PROFILE)
-    return None if is_elsewhere or says_who else opened
+    has_own_credentials = (
+        found.access_key or found.anonymous or found.profile not in (None, DEFAULT_PROFILE)
+    )
+    return None if has_other_endpoint or has_own_credentials else opened

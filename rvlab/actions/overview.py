@@ -44,9 +44,9 @@ def summarize_experiments(
 
 
 def find_metric(runs: pd.DataFrame, metric: str) -> str:
-    """Return the column of a metric, which may be missing only if it cannot be a mistake.
+    """Return the column of a metric.
 
-    These are the default, and any metric while no run has one.
+    The column may be missing if it is the default metric, or if no run has any metric yet.
 
     Raises:
         TableError: If no run has the metric; it lists those that exist.

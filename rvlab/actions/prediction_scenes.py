@@ -140,10 +140,10 @@ def unique_ids(scenes: Sequence[PredictionScene]) -> list[str]:
     depth = [1] * len(paths)
     for _ in range(max(map(len, paths))):
         ids = [_id_of(path[-n:]) for path, n in zip(paths, depth, strict=True)]
-        often = Counter(ids)
-        if len(often) == len(ids):
+        counts = Counter(ids)
+        if len(counts) == len(ids):
             return ids
-        depth = [n + (often[name] > 1) for n, name in zip(depth, ids, strict=True)]
+        depth = [n + (counts[name] > 1) for n, name in zip(depth, ids, strict=True)]
     taken: set[str] = set()
     for number, name in enumerate(ids):
         candidate, count = name, 2

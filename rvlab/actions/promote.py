@@ -117,29 +117,30 @@ def promote_run(
             f"{model!r} cannot be the name of a model: it is the name of an experiment, which "
             "selects runs. Choose another one."
         )
-    one = require_one(store, run, "promote")
-    row = runs_table(store, [one]).iloc[0]
+    selected = require_one(store, run, "promote")
+    row = runs_table(store, [selected]).iloc[0]
     if row["state"] != "succeeded":
         where = f" in {row['step']}" if isinstance(row["step"], str) else ""
         raise SpecError(
-            f"The run {one.id} is {row['state']}{where}: only a run that has succeeded can be "
+            f"The run {selected.id} is {row['state']}{where}: only a run that has succeeded can be "
             "promoted."
         )
-    uri = find_bundle(row, artifacts_table(store, [one]))
+    uri = find_bundle(row, artifacts_table(store, [selected]))
     state = read_state(store, list_model(store, model))
-    if (same := _current_version_of(store, state, one)) is not None:
+    if (same := _current_version_of(store, state, selected)) is not None:
         warn_user(
-            f"The run {one.id} is already version {same.version} of the model {model!r}, the "
+            f"The run {selected.id} is already version {same.version} of the model {model!r}, the "
             "current one. Nothing was written."
         )
         return ModelVersion(store, same)
-    options = replace(options, metric=options.metric or _default_metric(store, one))
+    options = replace(options, metric=options.metric or _default_metric(store, selected))
     compared = _compare(store, state, row, options)
     if compared.result not in ("passes", FIRST_VERSION) and override is None:
         margin = "margin= for a loss that does not matter, or "
         margin = "" if compared.result == NOT_COMPARED else margin
         raise GateNotPassed(
-            f"The run {one.id} was not promoted to {model!r}. {compared.sentence} Pass {margin}"
+            f"The run {selected.id} was not promoted to {model!r}. {compared.sentence} "
+            f"Pass {margin}"
             "override='reason', which is recorded.",
             compared.result,
         )
@@ -148,8 +149,8 @@ def promote_run(
         folder = Path(name)
         bundle = folder / "bundle.zip"
         digest = download_bundle(store, uri, bundle)
-        code = unpack_bundle(bundle, folder, one.id)
-        about = describe_bundle(bundle, folder / "inner" / INNER_BUNDLE, one.id, store)
+        code = unpack_bundle(bundle, folder, selected.id)
+        about = describe_bundle(bundle, folder / "inner" / INNER_BUNDLE, selected.id, store)
         record = VersionRecord(
             model=model,
             version=(state.listing.versions or (0,))[-1] + 1,
@@ -169,8 +170,8 @@ def promote_run(
             note=note or "",
             license=license_name,
             **about,
-            **_metrics_with_intervals(one, row),
-            **_provenance(store, one, row),
+            **_metrics_with_intervals(selected, row),
+            **_provenance(store, selected, row),
         )
         _upload(store, record, bundle)
     create_version(store, record)
@@ -198,12 +199,13 @@ def roll_back(store: Store, model: str, to: int | None, why: str) -> None:
 
 
 def require_not_current_version(store: Store, runs: list[Run]) -> None:
-    """Require that none of the runs is that of the current version of a model.
+    """Require that no current version of a model was made from one of the runs.
 
-    Its records are the default baseline of the next version. Other versions need no run.
+    The records of that run are the default baseline of the next version. Other versions need no
+    run.
 
     Raises:
-        SpecError: If one is.
+        SpecError: If a current version was made from one of them.
     """
     wanted = {(run.experiment, run.id) for run in runs}
     for listing in list_models(store):

@@ -13,7 +13,7 @@ MAX_EXPERIMENTS = 8
 
 
 def lab_html(store: Store, engine: Engine) -> str:
-    """Return the display of a lab; if the store does not answer in time, it says so."""
+    """Return the display of a lab; a store that does not answer in time is reported in it."""
     listings = quick_listings(store, fresh_s=0)
     rows = sorted(listings or [], key=lambda one: max(one.ids), reverse=True)
     return render_display(

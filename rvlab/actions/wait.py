@@ -116,7 +116,8 @@ class OutageTimer:
 class EngineSilence:
     """A timer for how long an engine has not answered during a wait for its runs.
 
-    The wait continues with the states in the store; one warning says so after the patience.
+    The wait continues with the states in the store; one warning reports it after the
+    patience.
 
     Args:
         engine: The engine.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 SNAPSHOT_REQUESTS = 8
-"""Requests per active run for a picture of its present state."""
+"""Largest number of requests per active run for a static view of its state."""
 
 _engines: dict[str, tuple[Store, Engine]] = {}
 

@@ -43,7 +43,7 @@ def show_runs(
 def show_ended_runs(table: pd.DataFrame, args: argparse.Namespace) -> int:
     """Print runs that were started or awaited; return 1 if the options of the table are wrong.
 
-    The runs exist then, so the error is printed, and the table as it is without these options.
+    The runs exist already, so the error is printed, and then the table without these options.
     """
     try:
         show_runs(table, args)

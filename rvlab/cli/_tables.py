@@ -54,7 +54,7 @@ def print_table(
     default_sort: str | None = None,
     empty: str = "No rows.",
 ) -> None:
-    """Print a table as the options of `add_table_options` say.
+    """Print a table in the form that the options of `add_table_options` select.
 
     Args:
         table: The table; a named index is its first column.
@@ -101,8 +101,8 @@ def print_table(
         print(empty)
         return
     first = str(table.columns[0])
-    whole = [str(name) for name in table] if args.columns else [first, *pinned, chosen]
-    text, hidden = fit_text(table, terminal_width(), whole)
+    never_hidden = [str(name) for name in table] if args.columns else [first, *pinned, chosen]
+    text, hidden = fit_text(table, terminal_width(), never_hidden)
     print(printable(text))
     if rows > len(table):
         print(f"{len(table)} of {rows} rows; --limit sets their number.", file=sys.stderr)

@@ -50,17 +50,17 @@ def board(
         * ``rank``, from 1; ties share a rank; runs without the metric have no rank and are last;
         * the metric, and ``diff_to_best``, its difference to the best value (0 or negative;
           0 or positive where less is better);
-        * ``rank_changes``: the number of runs with which it changes places under another of macro
-          F1, mean IoU and Raster Vision's average; `rank_changes` lists them;
-        * the other two of these metrics, if a run has them;
-        * ``params.*`` and those of ``experiment recipe seed state commit image`` in which the runs
-          differ, `columns`, ``name``, and ``uri``, which plots and the lab need.
+        * ``rank_changes``: the number of runs that another metric (macro F1, mean IoU or Raster
+          Vision's average F1) ranks in the opposite order; `rank_changes` lists these pairs;
+        * these three metrics, if a run has them;
+        * the columns ``experiment recipe seed state commit image`` and ``params.*`` in which the
+          runs differ, `columns`, ``name``, and ``uri``, which plots and the lab need.
 
-        Scores over different pixels have no order. If the column ``eval_set`` (``eval_set.test``
-        for ``metrics.test.f1``) shows that runs were scored on different scenes, labels or classes,
-        each set is ranked separately, the largest first. Runs without a recorded set form a set of
-        their own. A warning reports it, and the table includes the column. `rvlab.Lab.scenes` shows
-        which scenes differ.
+        Scores over different pixels cannot be ranked together. If the column ``eval_set``
+        (``eval_set.test`` for ``metrics.test.f1``) shows that runs were scored on different scenes,
+        labels or classes, each set is ranked separately, the largest first. Runs without a recorded
+        set form a set of their own. A warning reports it, and the table includes the column.
+        `rvlab.Lab.scenes` shows which scenes differ.
 
     Raises:
         TableError: If no run has the metric (it lists those that exist), or a column is missing.
@@ -181,13 +181,13 @@ def _eval_set_ids(
     ranked = found.to_numpy()[has]
     known, unknown = len({*ranked} - {""}), int((ranked == "").sum())
     if known > 1 or (known and unknown):
-        of = f"{unknown} of these {len(ranked)} runs {'has' if unknown == 1 else 'have'}"
+        unrecorded = f"{unknown} of these {len(ranked)} runs {'has' if unknown == 1 else 'have'}"
         parts = [
             f"These runs were evaluated on {known} different sets of scenes, labels or classes."
             if known > 1
             else "",
             describe_sets(runs[has], column) if known > 1 else "",
-            f"{of} no record of the evaluation set." if unknown else "",
+            f"{unrecorded} no record of the evaluation set." if unknown else "",
         ]
         warn_user(
             f"{' '.join(filter(None, parts))} Each set is ranked separately (column {column!r}). "

@@ -45,7 +45,7 @@ def by_scene(
         the largest first, undefined ones last. For the metric f1:
 
         * ``f1.a`` and ``f1.b``: the metric of this scene alone, the mean over the runs;
-        * ``difference``: the value of a minus that of b;
+        * ``difference``: the value of a minus the value of b;
         * ``pixels``: labelled pixels of the truth in a (cells, in a chip classification); for
           ``boundary_iou`` those near contours; for a metric of objects, ``objects``: its true
           objects;
@@ -64,21 +64,26 @@ def by_scene(
     import pandas as pd
 
     left, right = load_rows(a), load_rows(b)
-    of = pair_runs(
+    sample = pair_runs(
         left, right, metric, group=group, confusion=confusion, labels=None, any_truth=any_truth
     )
-    n, name = len(of.scenes), metric.removeprefix("metrics.")
-    each = [of.weighted_scores(side, np.eye(n)).mean(axis=0) for side in (of.a, of.b)]
-    total, without = of.weighted_difference(np.ones((1, n))), of.weighted_difference(1 - np.eye(n))
+    n, name = len(sample.scenes), metric.removeprefix("metrics.")
+    scene_values = [
+        sample.weighted_scores(side, np.eye(n)).mean(axis=0) for side in (sample.a, sample.b)
+    ]
+    total, without = (
+        sample.weighted_difference(np.ones((1, n))),
+        sample.weighted_difference(1 - np.eye(n)),
+    )
     labelled = "objects" if is_object_metric(metric) else "pixels"
     columns = {
-        f"{name}.a": each[0],
-        f"{name}.b": each[1],
-        "difference": each[0] - each[1],
-        labelled: of.labelled,
+        f"{name}.a": scene_values[0],
+        f"{name}.b": scene_values[1],
+        "difference": scene_values[0] - scene_values[1],
+        labelled: sample.labelled,
         "influence": without - total,
     }
-    table = pd.DataFrame(columns, pd.Index(of.scenes, name="scene", dtype="object"))
+    table = pd.DataFrame(columns, pd.Index(sample.scenes, name="scene", dtype="object"))
     size = table["difference"].abs().sort_values(ascending=False, kind="stable")
     table = table.loc[size.index]
     return drop_missing_columns(table, [*table.columns[:3], labelled])

@@ -95,15 +95,15 @@ def _epoch_row(rows: pd.DataFrame, name: str, least: bool) -> tuple[Any, ...]:
     import pandas as pd
 
     values = _metric_series(rows, name)
-    at = best_index(values, minimize=least)
+    best_at = best_index(values, minimize=least)
     seconds = (
         _metric_series(rows, "train_time_s") + _metric_series(rows, "valid_time_s").fillna(0)
     ).dropna()
     loss = _metric_series(rows, "val_loss")
     return (
         len(rows),
-        pd.NA if at is None else int(rows["epoch"].iloc[at]),
-        _NAN if at is None else float(values.iloc[at]),
+        pd.NA if best_at is None else int(rows["epoch"].iloc[best_at]),
+        _NAN if best_at is None else float(values.iloc[best_at]),
         float(values.iloc[-1]),
         float(seconds.median()) if len(seconds) else _NAN,
         float(seconds.sum(min_count=1)),

@@ -63,7 +63,7 @@ def gate(
 
     The candidate **passes** if the complete confidence interval of ``candidate - baseline`` is
     above ``-margin`` and **fails** if it is completely below. Otherwise the verdict is
-    **cannot tell**. Of an error, such as ``count_error``, less is better: the candidate passes if
+    **cannot tell**. For an error, such as ``count_error``, less is better: the candidate passes if
     the interval is below ``margin`` and fails if it is above. This is a test of non-inferiority
     (Piaggio et al., JAMA 308, 2012), one-sided at ``(1 - level) / 2``. With a margin of 0, only a
     candidate that is better passes, and the permutation test must agree. For nightly retraining,

@@ -34,8 +34,8 @@ def object_scores(
         * ``truth_count prediction_count``, and ``tp fp fn`` by the outcomes of the table, so at its
           IoU;
         * ``precision recall f1``: macro averages of the classes that occur;
-        * ``count_error``: the sum over scenes and classes of the differences of both counts,
-          without sign, over the number of true objects;
+        * ``count_error``: the absolute difference of both counts, summed over scenes and classes,
+          divided by the number of true objects;
         * ``mAP mAP50``: COCO's mean average precision at the IoUs 0.50, 0.55, … 0.95 and at 0.50;
           missing without scores.
 

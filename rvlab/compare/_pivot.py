@@ -60,12 +60,12 @@ def pivot(
     table = load_long_table(runs, evals_table, PIVOT_INPUT_COLUMNS, "table of evaluations")
     if table.empty:
         return pd.DataFrame({ALL_COLUMN: pd.Series(dtype="float64")}, pd.Index([], name="run"))
-    name, of = metric.removeprefix("metrics."), None
-    kind, _, word = name.partition(".")
-    if columns == "scene" and word and kind in (*CLASS_METRICS, BOUNDARY_METRIC):
-        name, of = kind, word
+    name, class_name = metric.removeprefix("metrics."), None
+    kind, _, suffix = name.partition(".")
+    if columns == "scene" and suffix and kind in (*CLASS_METRICS, BOUNDARY_METRIC):
+        name, class_name = kind, suffix
     chosen = group or headline_group(str(g) for g in table["group"].dropna().unique())
-    found = pivot_metric(table, columns, name, chosen, of)
+    found = pivot_metric(table, columns, name, chosen, class_name)
     cells = found.cells
     if ALL_COLUMN in cells:
         raise TableError(

@@ -45,7 +45,7 @@ def seeds(
     * ``ci95``: the result of other **seeds** on these scenes. Student's t,
       ``mean ± t[0.975, n-1] · std / sqrt(n)``, of two or more runs. It assumes a normal
       distribution of runs; with two runs t is 12.7, so the interval is valid but very wide.
-      The interval of a score, such as f1, ends at 0 and 1.
+      The interval of a score, such as f1, is clipped to 0 and 1.
     * ``scenes95``: the result of this trained model on other **scenes**. A bootstrap over scenes,
       which computes the metric of all drawn scenes together, see
       `rvlab.compare.resample.bootstrap`. Only for groups of a single run, which has no spread over
@@ -84,34 +84,38 @@ def seeds(
     single = scored.iloc[[places[0] for places in groups if len(places) == 1]]
     if confusion is None and len(single) and "uri" in scored:
         confusion = _load_confusion(single, column)
-    chance = _IntervalOptions(column.removeprefix("metrics."), level, resamples, seed)
+    options = _IntervalOptions(column.removeprefix("metrics."), level, resamples, seed)
     names = [c for c in (*SETTING_COLUMNS, *param_columns(runs)) if c in runs]
-    apart = [c for c in differing_columns(scored, names) if c != "params.seed" and c not in ignore]
+    differing = [
+        c for c in differing_columns(scored, names) if c != "params.seed" and c not in ignore
+    ]
     firsts = scored.iloc[[places[0] for places in groups]]
-    numbers = _group_numbers(scored[column].to_numpy(dtype=float, na_value=_NAN), groups, chance)
+    numbers = _group_numbers(scored[column].to_numpy(dtype=float, na_value=_NAN), groups, options)
     if confusion is not None and "uri" in scored:
         matrices = dict(list(confusion.groupby("run", sort=False)))
-        of_group = _group_and_metric(chance.metric, confusion)
+        group_and_name = _group_and_metric(options.metric, confusion)
         for row in (i for i, places in enumerate(groups) if len(places) == 1):
             if pd.isna(firsts["uri"].iloc[row]):
                 continue
             run = run_addresses(firsts.iloc[[row]])
             if run[0].id in matrices:
-                numbers[row, -2:] = _scene_interval(run, matrices[run[0].id], of_group, chance)
-    table = firsts[apart].reset_index(drop=True)
-    table[list(chance.columns)] = numbers
+                numbers[row, -2:] = _scene_interval(
+                    run, matrices[run[0].id], group_and_name, options
+                )
+    table = firsts[differing].reset_index(drop=True)
+    table[list(options.columns)] = numbers
     table["seeds"] = _seed_texts(scored, groups)
     table["run"] = firsts.index
     table["uri"] = firsts["uri"].to_numpy() if "uri" in firsts else None
-    table = table.astype({**chance.columns, "seeds": "string"})
-    mean, _, n, *_ = chance.columns
+    table = table.astype({**options.columns, "seeds": "string"})
+    mean, _, n, *_ = options.columns
     order: dict[str, Any] = {"ascending": is_error(column), "kind": "stable"}
     table = table.sort_values(mean, **order, ignore_index=True)
-    return drop_missing_columns(table, [*apart, mean, n, "seeds", "run", "uri"])
+    return drop_missing_columns(table, [*differing, mean, n, "seeds", "run", "uri"])
 
 
 def _group_numbers(
-    values: Floats, groups: Sequence[NDArray[np.intp]], chance: _IntervalOptions
+    values: Floats, groups: Sequence[NDArray[np.intp]], options: _IntervalOptions
 ) -> Floats:
     """Return mean, standard deviation, number of runs and intervals of each group, in columns.
 
@@ -120,7 +124,7 @@ def _group_numbers(
     import numpy as np
 
     n = np.array([len(places) for places in groups], dtype=float)
-    out = np.full((len(groups), len(chance.columns)), _NAN)
+    out = np.full((len(groups), len(options.columns)), _NAN)
     if not len(groups):
         return out
     each = values[np.concatenate(list(groups))]
@@ -130,9 +134,9 @@ def _group_numbers(
     out[:, 0], out[:, 2] = mean, n
     many = n > 1
     out[many, 1] = np.sqrt(squares[many] / (n[many] - 1))
-    out[:, 3], out[:, 4] = student_interval(mean, out[:, 1], n, chance.level)
-    if is_score(chance.metric) or is_object_metric(chance.metric):
-        out[:, 3:5] = np.clip(out[:, 3:5], *metric_range(chance.metric))
+    out[:, 3], out[:, 4] = student_interval(mean, out[:, 1], n, options.level)
+    if is_score(options.metric) or is_object_metric(options.metric):
+        out[:, 3:5] = np.clip(out[:, 3:5], *metric_range(options.metric))
     return out
 
 
@@ -177,10 +181,10 @@ class _IntervalOptions(NamedTuple):
 def _scene_interval(
     run: Sequence[Run],
     confusion: pd.DataFrame,
-    of_group: tuple[str | None, str],
-    chance: _IntervalOptions,
+    group_and_name: tuple[str | None, str],
+    options: _IntervalOptions,
 ) -> tuple[float, float]:
-    group, name = of_group
+    group, name = group_and_name
     try:
         found = align_scenes(confusion, run, group)
         metric = weighted_metric(found, name)
@@ -190,9 +194,9 @@ def _scene_interval(
         metric,
         name,
         len(found.names),
-        level=chance.level,
-        resamples=chance.resamples,
-        seed=chance.seed,
+        level=options.level,
+        resamples=options.resamples,
+        seed=options.seed,
     )
     return interval[:2]
 

@@ -204,10 +204,10 @@ def test(
             settings.
     """
     check_test_options(level, resamples)
-    of = pair_runs(
+    sample = pair_runs(
         a, b, metric, group=group, confusion=confusion, labels=labels, any_truth=any_truth
     )
-    return compute_test(of, metric, level=level, resamples=resamples, seed=seed)
+    return compute_test(sample, metric, level=level, resamples=resamples, seed=seed)
 
 
 def check_test_options(level: float, resamples: int) -> None:

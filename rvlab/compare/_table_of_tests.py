@@ -90,7 +90,7 @@ def table_of_tests(
         fingerprints = None if any_truth is True else read_per_store(every, frame.scenes_table)
     found: list[Test] = []
     for rows in groups:
-        of = pair_runs(
+        sample = pair_runs(
             rows.drop(columns=list(ignore), errors="ignore"),
             base.drop(columns=list(ignore), errors="ignore"),
             metric,
@@ -100,7 +100,7 @@ def table_of_tests(
             any_truth=any_truth,
             fingerprints=fingerprints,
         )
-        found.append(compute_test(of, metric, level=level, resamples=resamples, seed=seed))
+        found.append(compute_test(sample, metric, level=level, resamples=resamples, seed=seed))
     corrected = holm([one_test.p for one_test in found])
     index = pd.Index([rows.index[0] for rows in groups], name="run")
     table = pd.DataFrame(

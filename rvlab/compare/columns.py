@@ -59,7 +59,7 @@ def is_error(metric: str) -> bool:
 
 
 def is_ascending(metric: str, ascending: bool | None) -> bool:
-    """Return whether the smallest value of a metric is the best: as given, or as `is_error` says.
+    """Return whether the smallest value of a metric is the best: as given, else by `is_error`.
 
     Args:
         metric: As for `is_error`.

@@ -67,8 +67,8 @@ def seed_error(of: PairedSample) -> tuple[float, float, float]:
 def crossed_interval(of: PairedSample, level: float) -> Interval:
     """Return an interval that is valid for other scenes and other seeds.
 
-    Both sources of variance count: runs of three seeds share what is peculiar to their scenes, and
-    scores of many scenes share what is peculiar to their seed. In a table of seeds by scenes, the
+    Both sources of variance count: runs of several seeds share the effects of their scenes, and
+    scores of many scenes share the effect of their seed. In a table of seeds by scenes, the
     variance of the overall mean is the variance over scenes plus the variance over seeds, minus the
     interaction of scene and seed, which both contain (two-way analysis of variance with random
     effects; Searle, Casella and McCulloch, "Variance Components", 1992, chapter 4). The result is

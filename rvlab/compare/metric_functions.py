@@ -76,11 +76,11 @@ def metric_function(metric: str, classes: Sequence[str]) -> MetricFunction:
     if name in overall:
         compute = overall[name]
         return lambda matrices: compute(matrices, ignore=ignore)
-    kind, _, of = name.partition(".")
-    if kind in CLASS_METRICS and of in classes and of != NULL_NAME:
+    kind, _, class_name = name.partition(".")
+    if kind in CLASS_METRICS and class_name in classes and class_name != NULL_NAME:
         each: Callable[..., Floats] = getattr(metrics, kind)
-        at = list(classes).index(of)
-        return lambda matrices: each(matrices, ignore=ignore)[..., at]
+        class_index = list(classes).index(class_name)
+        return lambda matrices: each(matrices, ignore=ignore)[..., class_index]
     known = [
         *OVERALL_METRICS,
         *(f"{k}.{c}" for k in CLASS_METRICS for c in classes if c != NULL_NAME),
@@ -92,7 +92,7 @@ def metric_function(metric: str, classes: Sequence[str]) -> MetricFunction:
 
 
 def is_object_metric(metric: str) -> bool:
-    """Return whether a metric, also of a group or class, is one of objects."""
+    """Return whether a metric, also of a group or class, is a metric of objects."""
     return _is_one_of(metric, ALL_OBJECT_METRICS)
 
 
@@ -131,38 +131,38 @@ def split_count_metric(metric: str, classes: Sequence[str]) -> tuple[str, str, l
     name = metric.removeprefix("metrics.")
     of_boundaries = is_boundary_metric(name)
     kinds = (BOUNDARY_METRIC,) if of_boundaries else ALL_OBJECT_METRICS
-    kind, _, of = name.partition(".")
+    kind, _, class_name = name.partition(".")
     known = [one for one in classes if one != NO_OBJECT]
-    if len(known) == len(classes) or kind not in kinds or (of and of not in known):
-        each = [f"{one}.{class_name}" for one in kinds for class_name in known]
+    if len(known) == len(classes) or kind not in kinds or (class_name and class_name not in known):
+        each = [f"{one}.{name_of_class}" for one in kinds for name_of_class in known]
         what = "boundary pixels" if of_boundaries else "objects"
         raise TableError(
             f"No counts of {what} give the metric {name!r}. {did_you_mean(name, [*kinds, *each])}"
         )
-    counted = [i for i, one in enumerate(classes) if one != NO_OBJECT and of in ("", one)]
-    return kind, of, counted
+    counted = [i for i, one in enumerate(classes) if one != NO_OBJECT and class_name in ("", one)]
+    return kind, class_name, counted
 
 
 def _count_metric_function(name: str, classes: Sequence[str]) -> MetricFunction:
     """Return the function of a metric of objects or boundaries; see `matrices_of_counts`."""
     from rvlab import metrics
 
-    kind, of, counted = split_count_metric(name, classes)
+    kind, class_name, counted = split_count_metric(name, classes)
     if kind not in (*OBJECT_METRICS, BOUNDARY_METRIC):
         raise TableError(
             f"The metric {name!r} is not computed from sums of matrices; rvlab.compare.test, seeds "
             "and by_scene compute it."
         )
     if kind == BOUNDARY_METRIC:
-        function = metrics.boundary_iou if of else metrics.mean_boundary_iou
+        function = metrics.boundary_iou if class_name else metrics.mean_boundary_iou
     else:
         computed = kind.removeprefix("object_")
-        function = getattr(metrics, computed if of else f"macro_{computed}")
+        function = getattr(metrics, computed if class_name else f"macro_{computed}")
 
     def compute(matrices: Floats) -> Floats:
         counts = metrics.Counts(*(a[..., counted] for a in metrics.counts(matrices)))
         found: Floats = function(counts)
-        return found[..., 0] if of else found
+        return found[..., 0] if class_name else found
 
     return compute
 
@@ -170,11 +170,11 @@ def _count_metric_function(name: str, classes: Sequence[str]) -> MetricFunction:
 def metric_label(metric: str) -> str:
     """Return the label of a metric for text: ``macro F1``, ``mean IoU``, ``F1 of building``."""
     name = metric.removeprefix("metrics.")
-    kind, _, of = name.partition(".")
-    if of and kind == BOUNDARY_METRIC:
-        return f"boundary IoU of {of}"
-    if of and is_object_metric(kind):
-        return f"{_LABELS.get(kind, kind).removeprefix('macro ')} of class {of}"
-    if of and kind in CLASS_METRICS:
-        return f"{_LABELS.get(kind, kind).removeprefix('macro ')} of {of}"
+    kind, _, class_name = name.partition(".")
+    if class_name and kind == BOUNDARY_METRIC:
+        return f"boundary IoU of {class_name}"
+    if class_name and is_object_metric(kind):
+        return f"{_LABELS.get(kind, kind).removeprefix('macro ')} of class {class_name}"
+    if class_name and kind in CLASS_METRICS:
+        return f"{_LABELS.get(kind, kind).removeprefix('macro ')} of {class_name}"
     return _LABELS.get(name, name)

@@ -65,7 +65,7 @@ class PairedSample:
     def weighted_difference(self, weights: Floats) -> Floats:
         """Return the difference under weights of scenes: ``(B, n)`` to ``(B,)``."""
         a, b = (self.weighted_scores(side, weights) for side in (self.a, self.b))
-        # Undefined for one run makes the mean undefined: skipping it would compare other runs.
+        # If one run's metric is undefined, so is the mean: skipping it would compare other runs.
         found: Floats = a.mean(axis=0) - b.mean(axis=0)
         return found
 
@@ -76,13 +76,14 @@ class PairedSample:
         """
         import numpy as np
 
-        # In the first half the scenes of a in which it is not exchanged, and those of b in which it
-        # is; in the second half the others.
-        of_a, of_b = np.concatenate([1 - mask, mask]), np.concatenate([mask, 1 - mask])
+        # The first half weights the sample in place of a: scenes of a where the mask is 0, scenes
+        # of b where it is 1. The second half weights the sample in place of b.
+        weights_a, weights_b = np.concatenate([1 - mask, mask]), np.concatenate([mask, 1 - mask])
         # Without common seeds every run of a can be exchanged with every run of b.
         pairs = zip(self.a, self.b, strict=True) if self.same_seeds else product(self.a, self.b)
-        both = np.mean([self.metric.compute((x, of_a), (y, of_b)) for x, y in pairs], axis=0)
-        found: Floats = both[: len(mask)] - both[len(mask) :]
+        values = [self.metric.compute((x, weights_a), (y, weights_b)) for x, y in pairs]
+        means = np.mean(values, axis=0)
+        found: Floats = means[: len(mask)] - means[len(mask) :]
         return found
 
     def weighted_scores(self, side: tuple[int, ...], weights: Floats) -> Floats:
@@ -220,13 +221,13 @@ def _side_labels(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, str]:
     """
     import pandas as pd
 
-    both = pd.concat([side.iloc[:1] for side in (a, b)])
-    both = both.drop(columns=["seed", "params.seed"], errors="ignore")
-    both = both.assign(run=[run_addresses(side)[0].id for side in (a, b)])
-    labels = run_labels(both, equals="=", short_ids=False)
-    apart = differing_columns(both)
+    firsts = pd.concat([side.iloc[:1] for side in (a, b)])
+    firsts = firsts.drop(columns=["seed", "params.seed"], errors="ignore")
+    firsts = firsts.assign(run=[run_addresses(side)[0].id for side in (a, b)])
+    labels = run_labels(firsts, equals="=", short_ids=False)
+    apart = differing_columns(firsts)
     out = []
-    for side, run, word in zip((a, b), both["run"], "ab", strict=True):
+    for side, run, word in zip((a, b), firsts["run"], "ab", strict=True):
         text = ", ".join(labels[run]) if apart or len(side) == 1 else word
         out.append(text + (f" ({len(side)} runs)" if len(side) > 1 else ""))
     return out[0], out[1]

@@ -28,8 +28,9 @@ values, is too noisy: in simulations on 6 to 12 scenes a nominal 95 % BCa interv
 89 % unexpanded and 88 to 94 % expanded, the expanded percentile interval 91 to 95 %."""
 
 MIN_SCENES_BOOTSTRAP = 6
-"""The smallest number of scenes for a bootstrap. Its range is that of the scenes themselves, and
-the full range of five scenes misses the median of their population in one of 16 cases."""
+"""The smallest number of scenes for a bootstrap. Its interval cannot exceed the range of the
+scenes, and the full range of five scenes misses the median of their population in one of 16
+cases."""
 
 _BLOCK_VALUES = 2_000_000
 """The largest number of values in a batch of resampled weights, which limits the memory."""

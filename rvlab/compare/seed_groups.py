@@ -43,20 +43,20 @@ def setting_row_numbers(runs: pd.DataFrame, ignore: Sequence[str] = ()) -> list[
         if name != "params.seed":  # the seed of a recipe
             codes = value_codes(runs[name])
             group = pd.factorize(group * (int(codes.max()) + 1) + codes)[0]
-    kept = np.arange(len(runs))
+    row_numbers = np.arange(len(runs))
     if "seed" in runs:
         # Of each seed the newest run, whose id begins with its time; all where a seed is missing.
         table = pd.DataFrame({"group": group, "seed": value_codes(runs["seed"])}, index=runs.index)
-        table["row"], table["missing"] = kept, runs["seed"].isna().to_numpy(dtype=bool)
+        table["row"], table["missing"] = row_numbers, runs["seed"].isna().to_numpy(dtype=bool)
         table["missing"] = table.groupby("group")["missing"].transform("any")
         newest = table.sort_index(kind="stable").drop_duplicates(["group", "seed"], keep="last")
         complete = newest[~newest["missing"]]
         rows = complete["row"].to_numpy()
         by_seed = runs["seed"].iloc[rows].reset_index(drop=True).sort_values(kind="stable")
-        kept = np.concatenate([rows[by_seed.index], table["row"][table["missing"]]])
-    order = np.argsort(group[kept], kind="stable")
-    kept = kept[order]
-    return np.split(kept, np.flatnonzero(np.diff(group[kept])) + 1)
+        row_numbers = np.concatenate([rows[by_seed.index], table["row"][table["missing"]]])
+    order = np.argsort(group[row_numbers], kind="stable")
+    row_numbers = row_numbers[order]
+    return np.split(row_numbers, np.flatnonzero(np.diff(group[row_numbers])) + 1)
 
 
 def split_succeeded(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -107,8 +107,8 @@ def require_same_truth(
 
 
 def describe_differences(parts: Mapping[str, Sequence[str]]) -> str:
-    """Return a list of what differs, each with its scenes."""
-    return ", ".join(f"{word} ({abbreviate_scenes(of)})" for word, of in parts.items())
+    """Return the names of what differs, each with its scenes, as text."""
+    return ", ".join(f"{word} ({abbreviate_scenes(scenes)})" for word, scenes in parts.items())
 
 
 def describe_sets(runs: pd.DataFrame, column: str) -> str:
@@ -118,7 +118,7 @@ def describe_sets(runs: pd.DataFrame, column: str) -> str:
 
     Args:
         runs: The table of runs.
-        column: ``eval_set``, or that of another group, such as ``eval_set.test``.
+        column: ``eval_set``, or the column of another group, such as ``eval_set.test``.
     """
     known = runs[runs[column].notna()]
     kinds = known[column].value_counts().index[:2]

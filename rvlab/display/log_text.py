@@ -16,7 +16,7 @@ class LogText(str):
     Colours and cursor movements remain in the text, and are left out where it is shown.
 
     Attributes:
-        heading: What the log is of.
+        heading: The title of the log.
     """
 
     __slots__ = ("heading",)

@@ -1,4 +1,4 @@
-"""Text for people: that of a store made safe and readable, and durations."""
+"""Text for display: without control characters of a store's content, and durations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def plain_lines(text: str) -> str:
 def format_duration(seconds: float) -> str:
     """Format a duration, such as ``0.52 s``, ``8.1 s``, ``3 min 05 s``, ``2 h 10 min``.
 
-    Pass whole seconds where the text changes while one looks at it.
+    Pass whole seconds where the text is updated while it is shown.
     """
     if seconds < 9.95:
         return f"{round(seconds, 2):.2g} s"

@@ -1,1 +1,1 @@
-"""Import of runs from Raster Vision's outputs and MLflow, and export to MLflow."""
+"""Import from Raster Vision, Lightning, MLflow and predictions; export to MLflow and STAC."""

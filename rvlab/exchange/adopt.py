@@ -1,4 +1,4 @@
-"""Registration of runs that rvlab did not start: where they are, and what kind each one is."""
+"""Find the folders of runs that rvlab did not start, and register them."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def adopt_with_predictions(
 
 
 def _open_folder(store: Store, uri: str) -> tuple[str, Store]:
-    """Return the address of a folder, given that of one of its files or its own, and its store."""
+    """Return the address and the store of a folder; `uri` may also be a file in it of `_FILES`."""
     uri = uri.rstrip("/")
     for name in _FILES:
         uri = uri.removesuffix(f"/{name}")
@@ -135,8 +135,8 @@ def _require_one_log(store: Store, uri: str | Path) -> LightningOutput:
 def _find_outputs(home: Store, start: str) -> dict[str, FileSizes]:
     """Find the folders of runs and their files: `start` itself, else all folders below it.
 
-    A log folder of Lightning that has event files only counts unless a folder above is that of a
-    run, and no folder below the outputs of Raster Vision counts.
+    Folders below outputs of Raster Vision are not runs. A folder with only event files of Lightning
+    is a run unless a folder above it is one.
     """
     files = home.files(start)
     names: dict[str, set[str]] = {}
@@ -169,7 +169,7 @@ def _above(key: str) -> str:
 
 
 def _nearest(folder: str, folders: Mapping[str, object] | set[str]) -> str | None:
-    """Return the nearest of some folders that is `folder` or above it."""
+    """Return `folder` or the nearest folder above it that is in `folders`; None without one."""
     while folder not in folders:
         if not folder:
             return None

@@ -142,7 +142,7 @@ def register_predictions(
     tables = {"artifacts": _artifacts(store, run, scenes, log)}
     if history is not None:
         tables["history"] = history
-    one = AdoptedRun(
+    adopted = AdoptedRun(
         run=run,
         name=given.name or (log.name if log else _default_name(main)),
         recipe=LIGHTNING if log else PREDICTIONS,
@@ -159,7 +159,7 @@ def register_predictions(
         size_bytes=sum(size for _, size in store.files(run.prefix)),
         epochs=None if history is None else count_epochs(history),
     )
-    write_adopted_run(store, one, results)
+    write_adopted_run(store, adopted, results)
     return run
 
 
@@ -189,7 +189,7 @@ def find_scene_files(given: PredictionArguments) -> tuple[ClassValues, list[Scen
         predicted, labelled = match_truth_to_predictions(listed, truth)
         parts = {name: SceneUris(name, truth=uri) for name, uri in labelled.items()}
     names = list(parts)
-    more = {
+    other_files = {
         kind: match_files_to_scenes(names, list_scene_files(files, kind), kind)
         for kind, files in (("images", given.images), ("scores", given.scores))
         if files is not None and files is not main
@@ -198,8 +198,8 @@ def find_scene_files(given: PredictionArguments) -> tuple[ClassValues, list[Scen
         replace(
             part,
             labels=predicted[name] if what == "predictions" else None,
-            scores=predicted[name] if what == "scores" else more.get("scores", {}).get(name),
-            image=more.get("images", {}).get(name),
+            scores=predicted[name] if what == "scores" else other_files.get("scores", {}).get(name),
+            image=other_files.get("images", {}).get(name),
         )
         for name, part in parts.items()
     ]
@@ -211,7 +211,7 @@ def _scenes_of_run(
     """Return the classes and the labelled scenes of a group of a run's config."""
     if given.images is not None or given.classes is not None or given.null is not None:
         raise SpecError(
-            f"images, classes and null are those of the run {run.id}; leave them out, or give "
+            f"images, classes and null come from the run {run.id}; leave them out, or give "
             "files as truth."
         )
     home = store_for_uri(run.uri)

@@ -30,14 +30,14 @@ ParamsLike: TypeAlias = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[s
 
 @dataclass(frozen=True)
 class AdoptedRun:
-    """What is known about a run before its outputs are counted.
+    """An adopted run before its outputs are counted.
 
     Args:
         run: Its address.
         name: Its name.
         recipe: What trained it, for the column ``recipe``.
         params: Its parameters.
-        source_sha256: A digest of what describes it.
+        source_sha256: SHA-256 of its config; empty without one.
         created: When it was created.
         root_uri: The folder of its outputs; None if its files are in several places.
     """
@@ -132,9 +132,9 @@ def merge_params(
     """Return the parameters of a run: its own with those that the caller adds.
 
     Args:
-        own: Those of the run.
-        given: A dict is added; a function of the config replaces them.
-        config: What the function gets.
+        own: The parameters of the run.
+        given: A dict, which is added, or a function of the config, whose result replaces them.
+        config: The argument of the function.
 
     Raises:
         SpecError: If a value cannot be recorded.

@@ -39,11 +39,13 @@ def history_of_steps(series: StepValues) -> pa.Table | None:
     """
     steps = sorted(series)
     epochs = {step: series[step].get("epoch") for step in steps}
-    known = [(step, at) for step, at in epochs.items() if at is not None and math.isfinite(at)]
-    at = [step for step, _ in known]
+    known = [
+        (s, value) for s, value in epochs.items() if value is not None and math.isfinite(value)
+    ]
+    known_steps = [step for step, _ in known]
     rows: dict[int, dict[str, int | float | None]] = {}
     for step in steps:
-        epoch = known[min(bisect_left(at, step), len(at) - 1)][1] if known else step
+        epoch = known[min(bisect_left(known_steps, step), len(known) - 1)][1] if known else step
         row = rows.setdefault(int(epoch), {"epoch": int(epoch), "step": float(step)})
         row["step"] = float(step)
         for name, value in series[step].items():

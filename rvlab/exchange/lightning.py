@@ -39,12 +39,12 @@ def is_log_file(name: str) -> bool:
 
 @dataclass(frozen=True)
 class LightningRun:
-    """What the log folder of a run has.
+    """The contents of the log folder of a run.
 
     Args:
         hparams: The hyperparameters, as plain values.
         history: The table of epochs; None if nothing was logged.
-        times: The first and the last time of the files, or of the events.
+        times: The first and the last time of the log files, and of the events if they were read.
     """
 
     hparams: Mapping[str, Any]
@@ -85,7 +85,7 @@ def read_lightning_run(home: Store, folder: str, files: Iterable[str]) -> Lightn
 
 
 def run_name(uri: str) -> str:
-    """Return the name of a run: that of its folder, with the folder above for ``version_3``."""
+    """Return the name of a run: the name of its folder, for ``version_3`` with the one above."""
     *above, name = uri.rstrip("/").split("/")
     if _VERSION.fullmatch(name) and above and above[-1] not in _LOG_FOLDERS:
         return f"{above[-1]}/{name}"

@@ -73,7 +73,7 @@ class LightningOutput:
         run = Run(store.uri, experiment, adopted_run_id(created, identity))
         if store.exists(run.end_key):
             return run
-        one = AdoptedRun(
+        adopted = AdoptedRun(
             run=run,
             name=self.name,
             recipe=LIGHTNING,
@@ -92,7 +92,7 @@ class LightningOutput:
             size_bytes=sum(size for _, size in self.files),
             epochs=None if log.history is None else count_epochs(log.history),
         )
-        write_adopted_run(store, one, results)
+        write_adopted_run(store, adopted, results)
         return run
 
 

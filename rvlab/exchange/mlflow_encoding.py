@@ -83,7 +83,8 @@ def mlflow_names(names: Iterable[str]) -> dict[str, str]:
     Letters, digits, ``_``, ``-``, ``.``, blanks and ``/`` are unchanged; any other character
     becomes ``_`` (also ``:``, which MLflow on Windows refuses). In a name that is not a normalized
     path, such as ``a//b`` or ``../a``, each ``/`` and the leading dots become ``_``. Names are
-    truncated to 250 characters. The second of two equal results gets the suffix ``_2``.
+    truncated to 245 characters, which leaves room for a suffix: the second of two equal results
+    gets ``_2``.
     """
     found: dict[str, str] = {}
     for name in sorted(names):

@@ -95,7 +95,7 @@ class RasterVisionOutput:
         run = Run(store.uri, experiment, adopted_run_id(created, self._identity(experiment)))
         if store.exists(run.end_key):
             return run
-        one = AdoptedRun(
+        adopted = AdoptedRun(
             run=run,
             name=self.uri.rpartition("/")[2],
             recipe=str(self.config.get("type_hint") or "pipeline").removesuffix("_config"),
@@ -116,18 +116,20 @@ class RasterVisionOutput:
             warn_user(f"{self.uri}: {problem} The run has an evaluation set of its own.")
         with _counting:
             scores = score_scenes(store, run, self.config, copy=False, home=self.home)
-        more, counted = results_of_counts(scores, tables)
+        counted_tables, counted_metrics = results_of_counts(scores, tables)
         # Incomplete counts are not stored: a scene that cannot be read now may be readable later.
-        tables |= {name: table for name, table in more.items() if not scores.omitted.get(name)}
+        tables |= {
+            name: table for name, table in counted_tables.items() if not scores.omitted.get(name)
+        }
         evaluated = [self.home.last_modified(key) for key in self.evals.values()]
         results = AdoptedResults(
             ended=max([created, *evaluated]),
             tables=tables,
-            metrics={**summary.metrics, **counted},
+            metrics={**summary.metrics, **counted_metrics},
             eval_sets=summary.eval_sets,
             size_bytes=sum(size for _, size in self.files),
         )
-        write_adopted_run(store, one, results)
+        write_adopted_run(store, adopted, results)
         return run
 
     def _identity(self, experiment: str) -> Iterator[bytes]:

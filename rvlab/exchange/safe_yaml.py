@@ -22,7 +22,8 @@ def parse_yaml(data: bytes, key: str) -> Any:
         key: The key of the file, for messages.
 
     Raises:
-        RecordBroken: If it is not YAML, or has more than `RECORD_NAMES` values.
+        RecordBroken: If it is not YAML, has more than `RECORD_NAMES` values, or is nested too
+            deeply.
     """
     import yaml
 

@@ -1,4 +1,4 @@
-"""Files of scenes that a caller lists, and which of them belong to one scene, by their names."""
+"""Files that a caller lists, and their assignment to scenes by their names."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _by_stem(files: Iterable[str], what: str) -> dict[str, str]:
 
 
 def _pair_names(left: Sequence[str], right: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Return pairs of names by what both have in common, as in `match_truth_to_predictions`."""
+    """Return pairs of names with the same scene id; see `match_truth_to_predictions`."""
     known = set(right)
     if same := [name for name in left if name in known]:
         return {name: (name, name) for name in same}

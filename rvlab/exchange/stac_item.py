@@ -1,7 +1,7 @@
 """A version of a model as a STAC item with the extension MLM (Machine Learning Model).
 
-STAC 1.1 with the extensions mlm 1.4.0, which pystac reads, file 2.1.0 and version 1.2.0. What none
-of them has is in properties with the prefix ``rvlab:``.
+STAC 1.1 with the extensions mlm 1.4.0, which pystac reads, file 2.1.0 and version 1.2.0. Fields
+that these extensions lack are properties with the prefix ``rvlab:``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _TASKS = {
     "chip_classification": "scene-classification",
     "object_detection": "object-detection",
 }
-"""Raster Vision's tasks -> those of MLM; a chip is a scene there."""
+"""Raster Vision's tasks -> tasks of MLM, which calls a chip a scene."""
 
 _MAXIMA = {"uint8": 255, "uint16": 65535, "int8": 127, "int16": 32767}
-"""What Raster Vision divides imagery of a dtype by."""
+"""The numbers by which Raster Vision divides imagery, by dtype."""
 
 _SHA256_MULTIHASH = "1220"
 """Prefix of a SHA-256 of 32 bytes as a multihash."""

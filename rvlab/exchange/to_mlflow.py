@@ -149,8 +149,8 @@ class _TargetExperiment:
         uri = ml.redact_uri(row["uri"])
         started, ended = _to_ms(row["started"] or row["created"], uri), _to_ms(row["ended"], uri)
         names = mlflow_names({*row["metrics"], *history})
-        only = [names[one] for one in history if one not in row["metrics"]]
-        tags = self._tags(row, only, annotations)
+        only_history = [names[one] for one in history if one not in row["metrics"]]
+        tags = self._tags(row, only_history, annotations)
         points = list(_metric_points(row["metrics"], history, names, started, ended))
         if uri in self.copies:  # not every version of MLflow accepts a point twice
             existing = self._existing_points(self.copies[uri], names.values())
@@ -160,15 +160,15 @@ class _TargetExperiment:
             new = self._client.create_run(self._id, start_time=started, tags=tags, run_name=name)
             self._remember(uri, new.info.run_id, complete=False)
         copy = self.copies[uri]
-        given = [RunTag(key, value) for key, value in tags.items()]
-        self._client.log_batch(copy, tags=given, synchronous=True)
+        run_tags = [RunTag(key, value) for key, value in tags.items()]
+        self._client.log_batch(copy, tags=run_tags, synchronous=True)
         texts = {name: format_param(value) for name, value in row["params"].items()}
         keys = mlflow_names(texts)
         params = [Param(keys[name], text[:MAX_PARAM_CHARS]) for name, text in texts.items()]
-        for some in _batches(params, PARAMS_PER_BATCH):
-            self._client.log_batch(copy, params=some, synchronous=True)
-        for some in _batches(points, METRICS_PER_BATCH):
-            self._client.log_batch(copy, metrics=some, synchronous=True)
+        for batch in _batches(params, PARAMS_PER_BATCH):
+            self._client.log_batch(copy, params=batch, synchronous=True)
+        for batch in _batches(points, METRICS_PER_BATCH):
+            self._client.log_batch(copy, metrics=batch, synchronous=True)
         self._client.set_terminated(copy, _STATUS[row["state"]], ended)
         self._remember(uri, copy, complete=True)
         return [name for name, text in texts.items() if len(text) > MAX_PARAM_CHARS]

@@ -158,8 +158,8 @@ class ExperimentSummary:
         others = [c for c in (*CONTEXT_COLUMNS, "eval_set", "state", "duration") if c in board]
         names = ["rank", *params, *ids, column, "diff_to_best", *metrics, *others]
         cells = [[format_cell(name, row[name]) for name in names] for _, row in board.iterrows()]
-        ended = [[*line, Cell(str(run))] for line, run in zip(cells, board.index, strict=True)]
-        return [*map(short_column_name, names), "run"], ended
+        rows = [[*line, Cell(str(run))] for line, run in zip(cells, board.index, strict=True)]
+        return [*map(short_column_name, names), "run"], rows
 
     # Tests
 
@@ -235,7 +235,7 @@ class ExperimentSummary:
 
     @property
     def failures(self) -> list[list[str]]:
-        """Run, parameters, state, step and error of each run that ended without success."""
+        """Run, name, state, step and error of each run that has not succeeded and is not active."""
         not_failed = ("succeeded", "running", "queued")
         rows = self.runs[~self.runs["state"].isin(not_failed)].head(MAX_SHOWN_ROWS)
         names = [n for n in ("name", "state", "step", "error") if n in rows]
@@ -316,7 +316,9 @@ class ExperimentSummary:
         versions = self.runs["source_sha256"].nunique() if "source_sha256" in self.runs else 0
         if versions > 1:
             which = self.example_heading.lower()
-            return f"The runs have {versions} versions of the recipe; this is that of {which}."
+            return (
+                f"The runs have {versions} versions of the recipe; this is the version of {which}."
+            )
         return ""
 
 

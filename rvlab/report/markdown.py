@@ -49,12 +49,12 @@ def class_rows(summary: RunSummary) -> list[list[str]]:
     """Return the rows of the table of classes, in the order of `CLASS_TABLE_HEADINGS`."""
     rows = []
     for name in summary.classes if summary.group is not None else ():
-        of = summary.class_metrics(name)
+        values = summary.class_metrics(name)
         rows.append(
             [
                 name,
-                *(format_metric(of[m]) for m in CLASS_TABLE_METRICS[:-1]),
-                format_count(of["truth_count"]),
+                *(format_metric(values[m]) for m in CLASS_TABLE_METRICS[:-1]),
+                format_count(values["truth_count"]),
             ]
         )
     return rows

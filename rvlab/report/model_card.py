@@ -84,17 +84,17 @@ def _overall(record: VersionRecord) -> list[list[str]]:
 def _by_class(record: VersionRecord, kinds: Sequence[str]) -> list[list[str]]:
     """Return a row for each class with metrics of some kinds."""
     rows = []
-    for of in record.classes:
-        names = [f"{kind}.{of}" for kind in kinds]
+    for class_name in record.classes:
+        names = [f"{kind}.{class_name}" for kind in kinds]
         if any(name in record.metrics for name in names):
-            each = [_score(record, name) for name in names]
-            rows.append([of, *(f"{v} ({ends})" if ends else v for v, ends in each)])
+            scores = [_score(record, name) for name in names]
+            rows.append([class_name, *(f"{v} ({ends})" if ends else v for v, ends in scores)])
     return rows
 
 
 def _is_of_class(record: VersionRecord, name: str) -> bool:
-    kind, _, of = name.partition(".")
-    return kind in (*CLASS_METRICS, *OBJECT_METRICS) and of in record.classes
+    kind, _, class_name = name.partition(".")
+    return kind in (*CLASS_METRICS, *OBJECT_METRICS) and class_name in record.classes
 
 
 def _score(record: VersionRecord, name: str) -> tuple[str, str]:

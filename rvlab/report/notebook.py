@@ -48,13 +48,13 @@ def _cells(summary: ExperimentSummary) -> list[tuple[str, str]]:
     if summary.failures:
         out += [("markdown", "## Runs that did not succeed")]
         out += [("code", f'{failed}[["state", "step", "error"]]')]
-    again = f"lab.clone({summary.example.prefix!r})" if summary.example else ""
+    clone_call = f"lab.clone({summary.example.prefix!r})" if summary.example else ""
     more = [
         "## Go on",
         "",
         f"* `lab.explore({selector})`: sort, filter and select runs in a grid",
         "* `lab.viewer(best)`: a map with image, truth, predictions and errors",
-        *([f"* `{again}`: repeat a run; add parameters to change them"] if again else []),
+        *([f"* `{clone_call}`: repeat a run; add parameters to change them"] if clone_call else []),
         f'* `lab.report({selector}, "report.html")`: the report as one file',
     ]
     return [*out, ("markdown", "\n".join(more))]
@@ -100,14 +100,14 @@ def _question(summary: ExperimentSummary) -> str:
     """Return a sentence; names of parameters are code, and values are in the tables."""
     names = [name.replace("`", "'") for name, _ in summary.differences]
     differ = ", ".join(f"`{name}`" for name in names)
-    of = f" They differ in {differ}." if differ else ""
-    return f"{len(summary.runs)} runs.{of} Which has the best `{summary.metric}`?"
+    differences = f" They differ in {differ}." if differ else ""
+    return f"{len(summary.runs)} runs.{differences} Which has the best `{summary.metric}`?"
 
 
 def _selector(summary: ExperimentSummary) -> str:
     """Return the argument that selects the runs: experiments, if all their runs are selected."""
     names = list(dict.fromkeys(run.experiment for run in summary.addresses))
-    everything = sum(len(list_runs(summary.store, name).ids) for name in names)
-    if everything > len(summary.addresses):
+    number_of_runs = sum(len(list_runs(summary.store, name).ids) for name in names)
+    if number_of_runs > len(summary.addresses):
         return repr([run.prefix for run in summary.addresses])
     return repr(names[0] if len(names) == 1 else names)

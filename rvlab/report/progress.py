@@ -104,7 +104,7 @@ def render_card(progress: RunProgress, label: RunLabel, *, live: bool, shows_log
 def render_leaderboard(
     runs: Sequence[RunProgress], labels: Mapping[Run, RunLabel], metric: str, *, ascending: bool
 ) -> str | None:
-    """Render the table of the runs that have succeeded, the best first; None without any.
+    """Render the table of the runs that have the metric, the best first; None without any.
 
     Args:
         runs: The runs.
@@ -112,22 +112,22 @@ def render_leaderboard(
         metric: The headline metric that orders the rows.
         ascending: Whether the smallest value is the best.
     """
-    ended = [one for one in runs if one.metrics.get(metric) is not None]
-    if not ended:
+    scored = [one for one in runs if one.metrics.get(metric) is not None]
+    if not scored:
         return None
     sign = 1 if ascending else -1
-    ended.sort(key=lambda one: sign * float(one.metrics[metric] or 0.0))
-    params = list(dict.fromkeys(name for one in ended for name in labels[one.run].params))
-    overall = [name for name in ended[0].metrics if "." not in name and name != metric]
+    scored.sort(key=lambda one: sign * float(one.metrics[metric] or 0.0))
+    params = list(dict.fromkeys(name for one in scored for name in labels[one.run].params))
+    overall = [name for name in scored[0].metrics if "." not in name and name != metric]
     metrics = [metric, *overall]
     rows = []
-    for one in ended[:MAX_LEADERBOARD_ROWS]:
+    for one in scored[:MAX_LEADERBOARD_ROWS]:
         about = labels[one.run]
         scores = [one.metrics.get(name) for name in metrics]
         words = [format_metric(math.nan if v is None else v) for v in scores]
         named = [about.params.get(name, "–") for name in params] or [about.title]
         rows.append([*named, *words, _duration(one.elapsed_s)])
-    more = len(ended) - MAX_LEADERBOARD_ROWS
+    more = len(scored) - MAX_LEADERBOARD_ROWS
     table = {
         "columns": [*(params or ["run"]), *metrics, "duration"],
         "rows": rows,

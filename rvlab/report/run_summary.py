@@ -71,7 +71,7 @@ class RunSummary:
 
     @cached_property
     def costs(self) -> dict[str, float]:
-        """Times in seconds and memory in MiB by name."""
+        """Costs by name: times in seconds (``_s``), memory in MiB (``_mb``) and sizes in bytes."""
         return self._numbers("costs.")
 
     @property

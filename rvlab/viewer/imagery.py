@@ -17,7 +17,7 @@ class Imagery:
     """The imagery of a scene.
 
     `rvlab.raster.image` stretches each window separately, as a picture in a grid needs it. Here the
-    limits come from a thumbnail of the whole scene. Neither changes uint8.
+    limits come from a thumbnail of the whole scene. Neither stretches imagery of uint8.
 
     Args:
         scene: As `rvlab.raster.scenes_from_config` returns it.

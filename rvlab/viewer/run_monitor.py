@@ -29,7 +29,7 @@ MAX_REQUESTS = 12
 """Runs that are read at a time; more runs take turns."""
 
 ENGINE_EVERY_S = 10.0
-"""Seconds between two questions to the engine about runs without a heartbeat."""
+"""Seconds between two queries of the engine for the states of runs without a heartbeat."""
 
 MAX_CARDS = 12
 """Runs that are shown in full; the active ones come first."""
@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 
 class RunMonitor:
-    """Reads the progress of runs and renders it as sections of HTML.
+    """A reader of the progress of runs, which renders it as sections of HTML.
 
     A thread makes at most one request per run every `REQUEST_EVERY_S` seconds and exits when all
     runs have ended. It never waits for the kernel, and the kernel never waits for it.
@@ -123,7 +123,7 @@ class RunMonitor:
         self._thread.join()
 
     def toggle_log(self, run: str) -> None:
-        """Show the end of a run's log, and hide that of the others; again hides it.
+        """Show the end of a run's log and hide the other logs; a second call hides it, too.
 
         Args:
             run: The run as ``experiment/id``.
@@ -162,7 +162,7 @@ class RunMonitor:
             self._away_since = self._away_since or time.monotonic()
 
     def _ask_engine(self) -> None:
-        """Take the engine's state for runs that write no records."""
+        """Query the engine for the states of runs without a heartbeat, and use them."""
         if time.monotonic() - self._asked < ENGINE_EVERY_S:
             return
         self._asked = time.monotonic()
@@ -192,7 +192,7 @@ class RunMonitor:
                 self.advance()
                 self.on_change()
                 self._stop.wait(REQUEST_EVERY_S)
-        except Exception:  # noqa: BLE001  the display must not freeze without a word
+        except Exception:  # noqa: BLE001  the display must not freeze without a message
             _log.exception("The live view has ended early; the runs continue.")
             self._message = "The live view has ended early; the runs continue."
         self.on_change()
@@ -241,7 +241,7 @@ class RunMonitor:
 
 
 def _urgency(reader: ProgressReader) -> int:
-    """Order running runs first, then failed ones, then those that wait, then the others."""
+    """Return the sort key of a run: running, failed, lost or broken, queued, then the others."""
     order = ("running", "failed", "not submitted", "lost", "broken", "queued")
     state = reader.progress.state
     return order.index(state) if state in order else len(order)

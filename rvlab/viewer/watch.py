@@ -33,7 +33,7 @@ class WatchWidget(anywidget.AnyWidget):
         self.on_msg(self._on_message)
 
     def _on_message(self, _: Any, content: Any, __: Any) -> None:
-        """Do what a button asks; ignore a message of another kind."""
+        """Handle a click on a button of the page; ignore a message of another kind."""
         kind = content.get("kind") if isinstance(content, Mapping) else None
         run = content.get("run") if isinstance(content, Mapping) else None
         if kind == "log" and isinstance(run, str):
