@@ -30,7 +30,7 @@ from rvlab.frame.run_names import list_experiments
 from rvlab.frame.run_selector import RunSelector, require_existing, require_one
 from rvlab.frame.runs import runs_table
 from rvlab.frame.tables import artifacts_table
-from rvlab.model import Run, Spec, utc_now
+from rvlab.model import Run, utc_now
 from rvlab.model.limits import RECIPE_BYTES
 from rvlab.model.promotion import (
     FIRST_VERSION,
@@ -40,7 +40,7 @@ from rvlab.model.promotion import (
 )
 from rvlab.raster.boxes import DETECTION
 from rvlab.raster.scene import task_of_config
-from rvlab.store import Store
+from rvlab.store import Store, read_spec
 from rvlab.store.model_versions import (
     ModelState,
     create_version,
@@ -338,8 +338,7 @@ def _metrics_with_intervals(run: Run, row: pd.Series[Any]) -> dict[str, Any]:
 
 def _provenance(store: Store, run: Run, row: pd.Series[Any]) -> dict[str, Any]:
     """Return the fields of `VersionRecord` about the run, its recipe and its code."""
-    key = run.key("spec.json")
-    spec = Spec.from_record(store.get_json(key), key)
+    spec = read_spec(store, run)
     source: str | None = None
     with contextlib.suppress(KeyMissing, RecordBroken):  # adopted, or too large for a record
         source = store.get(run.key(SOURCE_FILE), limit=RECIPE_BYTES).decode(errors="replace")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rvlab.cache.dtypes import as_inferred_dtype
 from rvlab.errors import KeyMissing, RasterError, RecordBroken, RvlabError
 from rvlab.frame.input_tables import RunsLike, run_addresses, store_of
-from rvlab.model import Run, Spec
-from rvlab.store import rv_outputs
+from rvlab.model import Run
+from rvlab.store import read_spec, rv_outputs
 from rvlab.user_warning import warn_user
 
 if TYPE_CHECKING:
@@ -84,10 +84,9 @@ def flat_config(run: Run) -> dict[str, Any]:
 
 def folder_placeholders(run: Run) -> dict[str, str]:
     """Return the placeholders of a run's own folders, the longest folder first."""
-    key = run.key("spec.json")
     found = {run.uri: "{run}"}
     try:
-        spec = Spec.from_record(store_of(run).get_json(key), key)
+        spec = read_spec(store_of(run), run)
     except RvlabError:
         return found
     data = spec.params.get("data_uri")  # of a recipe that was not written for rvlab

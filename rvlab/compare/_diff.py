@@ -14,6 +14,7 @@ from rvlab.frame.input_tables import RunsLike, single_run, store_of
 from rvlab.frame.params import value_key
 from rvlab.model import Run, Spec
 from rvlab.model.schema import columns_of
+from rvlab.store import read_spec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +64,7 @@ def diff(run_a: RunsLike, run_b: RunsLike) -> pd.DataFrame:
     import pandas as pd
 
     a, b = single_run(run_a, "run_a"), single_run(run_b, "run_b")
-    specs = [_read_spec(run) for run in (a, b)]
+    specs = [read_spec(store_of(run), run) for run in (a, b)]
     found = [*_spec_rows(*specs), *_source_rows(a, b, *specs)]
     found += _mapping_rows("data", *_fingerprints(a, b))
     found += _mapping_rows("config", flat_config(a), flat_config(b))
@@ -137,11 +138,6 @@ def _display_text(value: Any) -> str | None:
     if value is _ABSENT or value is None:
         return None
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-
-
-def _read_spec(run: Run) -> Spec:
-    key = run.key("spec.json")
-    return Spec.from_record(store_of(run).get_json(key), key)
 
 
 def _read_source(run: Run) -> str:

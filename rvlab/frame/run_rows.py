@@ -18,7 +18,8 @@ from rvlab.model import (
     step_name,
 )
 from rvlab.model.schema import columns_of
-from rvlab.store import Store, parse_record
+from rvlab.store import Store, parse_record, read_spec
+from rvlab.store.records import require_spec_of
 
 POD_TIMEOUT_S = 3600.0
 """Seconds without a heartbeat after which a run counts as lost if its engine has gaps in them."""
@@ -69,7 +70,7 @@ def row_from_end_record(key: str, data: bytes) -> RunRow:
     """
     end = EndRecord.from_record(parse_record(key, data), key)
     experiment, _, name = key.partition("/")
-    _require_run(end.spec, experiment, name.rpartition("/")[2].removesuffix(".json"), key)
+    require_spec_of(end.spec, experiment, name.rpartition("/")[2].removesuffix(".json"), key)
     return {
         **_spec_columns(end.spec),
         **{name: getattr(end, name) for name in _END_COLUMNS},
@@ -104,7 +105,7 @@ def active_run_rows(store: Store, runs: Sequence[Run]) -> dict[Run, RunRow]:
 
 def _read_active_run(store: Store, run: Run) -> _ActiveRun | RvlabError:
     try:
-        spec = _read_spec(store, run)
+        spec = read_spec(store, run)
         return _ActiveRun(spec, store.last_modified_by_key(run.key("steps")))
     except KeyMissing:
         return RecordBroken(f"{run.prefix} has no spec.json: was it partly deleted?")
@@ -112,19 +113,12 @@ def _read_active_run(store: Store, run: Run) -> _ActiveRun | RvlabError:
         return exc
 
 
-def _read_spec(store: Store, run: Run) -> Spec:
-    key = run.key("spec.json")
-    spec = Spec.from_record(store.get_json(key), key)
-    _require_run(spec, run.experiment, run.id, key)
-    return spec
-
-
 def spec_rows(store: Store, runs: Sequence[Run]) -> dict[Run, RunRow]:
     """Build rows with the values of the spec only; a run without a readable spec has no values."""
 
     def read(uri: str) -> RunRow:
         try:
-            return _spec_columns(_read_spec(store, by_uri[uri]))
+            return _spec_columns(read_spec(store, by_uri[uri]))
         except RvlabError as exc:
             return {} if isinstance(exc, KeyMissing) else error_row(exc)
 
@@ -198,12 +192,3 @@ def error_row(exc: RvlabError) -> RunRow:
 
 def _spec_columns(spec: Spec) -> RunRow:
     return {"params": spec.params, **{name: getattr(spec, name) for name in _SPEC_COLUMNS}}
-
-
-def _require_run(spec: Spec, experiment: str, run: str, key: str) -> None:
-    """Require that the spec names the run in whose folder its record is stored."""
-    if (spec.experiment, spec.run) != (experiment, run):
-        raise RecordBroken(
-            f"{key} is the record of another run, {spec.experiment[:100]}/{spec.run[:100]}: was "
-            "it copied or renamed by hand?"
-        )

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from rvlab.errors import KeyMissing
-from rvlab.model import Run, Spec, new_run_id
+from rvlab.model import Run, new_run_id
 from rvlab.pipeline.inputs import EXPERIMENT, RUN, SEED, SPLITS, STORE
 from rvlab.recipes import Recipe
 from rvlab.recipes.literals import UNKNOWN_DEFAULT
-from rvlab.store import Store
+from rvlab.store import Store, read_spec
 from rvlab.store.run_listing import list_runs
 from rvlab.submission import SubmitOptions, prepare_runs
 from rvlab.worker.records import SPEC, claim_job
@@ -65,7 +65,7 @@ def claim_run(recipe: Recipe, given: Mapping[str, Any], job: str) -> Run:
 def _extra_params(store: Store, run: Run, names: set[str]) -> dict[str, Any]:
     """Return the parameters of a run that its recipe's signature does not name."""
     try:
-        spec = Spec.from_record(store.get_json(run.key(SPEC)), run.key(SPEC))
+        spec = read_spec(store, run)
     except KeyMissing:
         return {}
     return {name: value for name, value in spec.params.items() if name not in names}
@@ -74,7 +74,7 @@ def _extra_params(store: Store, run: Run, names: set[str]) -> dict[str, Any]:
 def _matches_spec(store: Store, run: Run, values: Mapping[str, Any], recipe: Recipe) -> bool:
     """Return whether the spec of a run equals the inputs."""
     try:
-        spec = Spec.from_record(store.get_json(run.key(SPEC)), run.key(SPEC))
+        spec = read_spec(store, run)
     except KeyMissing:
         return False
     recorded = {

@@ -13,7 +13,7 @@ from rvlab.compare.seed_groups import group_by_setting, split_succeeded
 from rvlab.errors import KeyMissing, RecordBroken, TableError
 from rvlab.frame.params import differing_columns, param_columns, value_codes
 from rvlab.frame.run_selector import select_listings
-from rvlab.model import Run, Spec, headline_group
+from rvlab.model import Run, headline_group
 from rvlab.report.cells import Cell, format_cell, list_different_values, short_column_name
 from rvlab.report.run_summary import (
     MISSING_TEXT,
@@ -21,7 +21,7 @@ from rvlab.report.run_summary import (
     shorten_text,
     store_argument,
 )
-from rvlab.store import Store
+from rvlab.store import Store, read_spec
 from rvlab.store.run_listing import RunListing
 
 if TYPE_CHECKING:
@@ -345,8 +345,7 @@ def load_experiment_summary(
 
 
 def _recorded_version(store: Store, run: Run) -> str:
-    key = run.key("spec.json")
     try:
-        return Spec.from_record(store.get_json(key), key).rvlab or MISSING_TEXT
+        return read_spec(store, run).rvlab or MISSING_TEXT
     except (KeyMissing, RecordBroken):
         return MISSING_TEXT

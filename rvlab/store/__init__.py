@@ -2,6 +2,15 @@
 
 from rvlab.store.access import S3Access
 from rvlab.store.addresses import register_store, store_for_uri
-from rvlab.store.store import Store, normalize_uri, parse_record
+from rvlab.store.records import parse_record, read_spec
+from rvlab.store.store import Store, normalize_uri
 
-__all__ = ["S3Access", "Store", "normalize_uri", "parse_record", "register_store", "store_for_uri"]
+__all__ = [
+    "S3Access",
+    "Store",
+    "normalize_uri",
+    "parse_record",
+    "read_spec",
+    "register_store",
+    "store_for_uri",
+]

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rvlab.errors import KeyMissing, StepError
-from rvlab.model import PREDICTION, SPLIT_STEPS, STEPS, Run, Spec
-from rvlab.store import Store, register_store
+from rvlab.model import PREDICTION, SPLIT_STEPS, STEPS, Run
+from rvlab.store import Store, read_spec, register_store
 from rvlab.store.run_listing import reopen_run
 from rvlab.worker.commands import StepPlan, run_command, save_config
-from rvlab.worker.records import SPEC, claim_job, write_end
+from rvlab.worker.records import claim_job, write_end
 from rvlab.worker.rv_overlap import patch_overlap
 from rvlab.worker.rv_scene_memory import limit_raster_cache, patch_scene_memory
 from rvlab.worker.sigterm import SigtermGuard, Terminated
@@ -47,7 +47,7 @@ def run_step(
         raise StepError(f"{step} cannot be split. Omit --split.")
     run = Run.from_uri(uri)
     store = register_store(Store(run.store).with_patience())  # reads of scenes in it wait too
-    spec = Spec.from_record(store.get_json(run.key(SPEC)), run.key(SPEC))
+    spec = read_spec(store, run)
     _reopen_run(store, run, step, split)
     journal: StepRecorder | None = None
     plan: StepPlan | None = None
