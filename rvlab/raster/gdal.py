@@ -155,17 +155,12 @@ def _open_object(uri: str, opened: ExitStack) -> Any:
     from rasterio.session import DummySession
 
     from rvlab.raster.object_file import head_of, opened_object
-    from rvlab.raster.plain_tiff import open_plain
 
     head = head_of(uri, store.store_for_uri(uri), _heads.get())
     if not head.is_tiff:
         return None
-
-    def open_dataset() -> Any:
-        opened.enter_context(rasterio.Env(session=DummySession(), **_OBJECT_SETTINGS))
-        return opened.enter_context(opened_object(head))
-
-    return open_plain(head, open_dataset)
+    opened.enter_context(rasterio.Env(session=DummySession(), **_OBJECT_SETTINGS))
+    return opened.enter_context(opened_object(head))
 
 
 def gdal_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
