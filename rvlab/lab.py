@@ -520,7 +520,7 @@ class Lab:
 
     def scenes(self, runs: RunSelector = None) -> pd.DataFrame:
         """Return the fingerprints of the scored scenes, to see which runs are comparable."""
-        return frame.scenes_table(self.store, select_listings(self.store, runs))
+        return frame.scene_fingerprints_table(self.store, select_listings(self.store, runs))
 
     def history(self, runs: RunSelector = None) -> pd.DataFrame:
         """Return one row per run and epoch, also of runs that are still training."""
@@ -787,9 +787,9 @@ class Lab:
         Warns:
             UserWarning: For a run, or scenes, that are left out.
         """
-        from rvlab.frame.windows import windows_table
+        from rvlab.frame.windows import ranked_windows_table
 
-        return windows_table(
+        return ranked_windows_table(
             self.store,
             select_listings(self.store, runs),
             by,

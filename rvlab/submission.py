@@ -20,7 +20,7 @@ from rvlab.recipes.literals import json_value
 from rvlab.recipes.signature import ROOT_PARAMETER
 from rvlab.store import Store
 from rvlab.store.layout import write_layout_number
-from rvlab.store.run_listing import register_runs
+from rvlab.store.run_listing import write_active_marks
 from rvlab.user_warning import warn_user
 from rvlab.version import __version__
 from rvlab.worker.masking import has_secret, mask_text
@@ -170,7 +170,7 @@ def prepare_runs(
         store.map_concurrently(
             lambda key: store.put_json(key, records[key], if_absent=True), records
         )
-        register_runs(store, runs)
+        write_active_marks(store, runs)
     except KeyExists:  # the existing record belongs to another run
         raise
     except StoreError as exc:

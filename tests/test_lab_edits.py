@@ -11,7 +11,7 @@ from rvlab import Lab
 from rvlab.errors import NotFound, SpecError, StoreError
 from rvlab.model import HEARTBEAT_TIMEOUT_S, Run
 from rvlab.store import Store
-from rvlab.store.run_listing import register_runs
+from rvlab.store.run_listing import write_active_marks
 from tests.conftest import Trained
 from tests.frame.samples import Made
 
@@ -184,7 +184,7 @@ def test_lost_broken_and_ended_runs_can_be_deleted(lab: Lab, made: Made) -> None
         made.ended(state=state)
     made.running(beat_ago_s=HEARTBEAT_TIMEOUT_S * 2)
     lab.store.put("towns/20260101-000000-aaaaaa/rv/train/log.csv", b"")
-    register_runs(lab.store, [Run(lab.store.uri, "towns", "20260101-000000-aaaaaa")])
+    write_active_marks(lab.store, [Run(lab.store.uri, "towns", "20260101-000000-aaaaaa")])
     states = ["broken", "succeeded", "failed", "cancelled", "lost"]
     assert lab.runs()["state"].tolist() == states
     lab.delete("towns", confirm="towns")

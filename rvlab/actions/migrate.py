@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from rvlab.errors import KeyExists, KeyMissing, RecordBroken, SpecError
-from rvlab.frame.parquet import conform_to_schema, read_parquet
+from rvlab.frame.untrusted_parquet import conform_to_schema, decode_parquet
 from rvlab.model import ANNOTATIONS_DIR, RUNS_DIR, is_valid_name, utc_now
 from rvlab.model.limits import TABLE_BYTES
 from rvlab.model.tables import SCENES_TABLE
@@ -110,7 +110,7 @@ def _rename_columns(store: Store, experiment: str) -> int:
 
     def convert(key: str) -> bool:
         try:
-            table = read_parquet(key, store.get(key, limit=TABLE_BYTES))
+            table = decode_parquet(key, store.get(key, limit=TABLE_BYTES))
             if OLD_SCENES_COLUMN not in table.column_names:
                 return False
             names = {OLD_SCENES_COLUMN: SCENES_TABLE.names[-1]}

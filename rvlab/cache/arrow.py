@@ -50,7 +50,7 @@ def run_rows_to_arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.table(columns)
 
 
-def matches_schema(table: pa.Table) -> bool:
+def has_run_row_schema(table: pa.Table) -> bool:
     """Return whether a table has the columns and types that `run_rows_to_arrow` writes."""
     kinds = {"none": "bool", "flag": "bool", "int": "int64", "float": "double"}
     for one in table.schema:

@@ -55,14 +55,14 @@ def encode(block: RowBlock) -> pa.Buffer:
     import pyarrow as pa
 
     size = pa.MockOutputStream()
-    write_block(block, size)
+    stream_block(block, size)
     buffer = pa.allocate_buffer(size.size())  # at once, since a block may be large
     with pa.FixedSizeBufferWriter(buffer) as out:
-        write_block(block, out)
+        stream_block(block, out)
     return buffer
 
 
-def write_block(block: RowBlock, out: Any) -> None:
+def stream_block(block: RowBlock, out: Any) -> None:
     """Write a block as uncompressed bytes, without a copy of its rows.
 
     Args:

@@ -123,7 +123,7 @@ class LocalRowCache:
 
         def fill(out: BinaryIO) -> str:
             file = block_file.ContentAddressedFile(len(block), self._context, out)
-            block_file.write_block(block, file)
+            block_file.stream_block(block, file)
             return file.name("arrow")
 
         path = None

@@ -8,7 +8,7 @@ from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rvlab.cache.arrow import columns_from_arrow, matches_schema, run_rows_to_arrow
+from rvlab.cache.arrow import columns_from_arrow, has_run_row_schema, run_rows_to_arrow
 from rvlab.cache.background import DeferredWrites
 from rvlab.cache.block import RowBlock
 from rvlab.cache.local import LocalRowCache
@@ -23,7 +23,7 @@ from rvlab.store.run_listing import (
     end_record_keys,
     ended_prefix,
     listing_from_keys,
-    lookup_runs,
+    listing_of_named_runs,
 )
 from rvlab.store.store import PAGES_IN_FLIGHT, page_boundaries
 
@@ -195,7 +195,7 @@ class Query:
                 self._prefetch_columns(*blocks.values())
         self.prefetch_annotations(experiments)
 
-    def look_up_runs(self, runs: Sequence[Run]) -> list[RunListing]:
+    def list_named_runs(self, runs: Sequence[Run]) -> list[RunListing]:
         """Look up runs by name, whether they exist or not.
 
         Returns:
@@ -210,7 +210,7 @@ class Query:
         mine = {}
         for name, some in ids.items():
             known = _keys_of(self.local_blocks(name, CACHED_RUNS.name))
-            mine[name] = lookup_runs(self.store, name, some, known or ())
+            mine[name] = listing_of_named_runs(self.store, name, some, known or ())
         together = groupby(runs, key=lambda run: run.experiment)
         return [mine[name].subset(run.id for run in some) for name, some in together]
 
@@ -231,7 +231,7 @@ class Query:
         return shared.page_boundaries()
 
     def _prefetch_columns(self, block: RowBlock) -> None:
-        if matches_schema(block.table):
+        if has_run_row_schema(block.table):
             # The call holds a reference to the table, so that its id is not reused.
             self._prefetcher.start(("columns", id(block.table)), columns_from_arrow, block.table)
 

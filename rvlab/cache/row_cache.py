@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rvlab.cache.arrow import matches_schema
+from rvlab.cache.arrow import has_run_row_schema
 from rvlab.cache.background import DeferredWrites
 from rvlab.cache.block import RowBlock, concat_blocks
 from rvlab.cache.block_file import key_count_in_name
@@ -65,7 +65,7 @@ def _has_annotation_schema(table: pa.Table) -> bool:
     return [(one.name, str(one.type)) for one in table.schema] == [("text", "string")]
 
 
-CACHED_RUNS = CachedTable("runs", matches_schema, is_one_file=True)
+CACHED_RUNS = CachedTable("runs", has_run_row_schema, is_one_file=True)
 """The rows of runs that have ended; their shared blocks have page boundaries."""
 
 ANNOTATIONS = CachedTable("edits", _has_annotation_schema)

@@ -106,7 +106,7 @@ def _spec_rows(a: Spec, b: Spec) -> Iterator[DiffRow]:
 
 def _fingerprints(a: Run, b: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the fingerprints of the scored scenes of both runs, empty if one run has none."""
-    tables = [frame.scenes_table(store_of(run), [run]) for run in (a, b)]
+    tables = [frame.scene_fingerprints_table(store_of(run), [run]) for run in (a, b)]
     if any(table.empty for table in tables):
         return {}, {}
     left, right = (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rvlab.frame.input_tables import RunsLike, load_long_table
-from rvlab.frame.objects import OBJECT_COLUMNS, objects_table, to_scored_objects
+from rvlab.frame.objects import OBJECT_COLUMNS, objects_table, scored_object_arrays
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,7 @@ def object_scores(
     rows = []
     keys = []
     for key, part in table.groupby(names, sort=False, observed=True, dropna=False):
-        found = to_scored_objects(part)
+        found = scored_object_arrays(part)
         counts = found.counts((part["outcome"] == "true positive").to_numpy(dtype=bool))
         tp, fp, fn = (int(values.sum()) for values in counts)
         precisions = found.mean_average_precisions(max_detections)

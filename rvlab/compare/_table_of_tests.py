@@ -87,7 +87,9 @@ def table_of_tests(
         every = [run for rows in (base, *groups) for run in run_addresses(rows)]
         every = list(dict.fromkeys(every))
         confusion = load_confusion(every, metric)
-        fingerprints = None if any_truth is True else read_per_store(every, frame.scenes_table)
+        fingerprints = (
+            None if any_truth is True else read_per_store(every, frame.scene_fingerprints_table)
+        )
     found: list[Test] = []
     for rows in groups:
         sample = pair_runs(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rvlab.errors import TableError, did_you_mean
-from rvlab.frame.count_matrices import NO_OBJECT
+from rvlab.frame.confusion_rows import NO_OBJECT
 
 if TYPE_CHECKING:
     from rvlab.metrics import Floats
@@ -116,7 +116,7 @@ def _is_one_of(metric: str, kinds: Sequence[str]) -> bool:
 
 
 def split_count_metric(metric: str, classes: Sequence[str]) -> tuple[str, str, list[int]]:
-    """Split the name of a metric of objects or boundaries; see `rvlab.frame.count_matrices`.
+    """Split the name of a metric of objects or boundaries; see `rvlab.frame.confusion_rows`.
 
     Args:
         metric: Such as ``object_f1`` or ``mAP50.building``.
@@ -144,7 +144,10 @@ def split_count_metric(metric: str, classes: Sequence[str]) -> tuple[str, str, l
 
 
 def _count_metric_function(name: str, classes: Sequence[str]) -> MetricFunction:
-    """Return the function of a metric of objects or boundaries; see `matrices_of_counts`."""
+    """Return the function of a metric of objects or boundaries.
+
+    The matrices are those of `rvlab.frame.confusion_rows.confusion_rows_from_counts`.
+    """
     from rvlab import metrics
 
     kind, class_name, counted = split_count_metric(name, classes)

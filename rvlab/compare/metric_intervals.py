@@ -20,7 +20,7 @@ from rvlab.compare.resample import Interval, bootstrap
 from rvlab.compare.scene_matrices import SceneMatrices, align_scenes, load_confusion
 from rvlab.compare.weighted_metric import WeightedMetric, weighted_metric
 from rvlab.errors import NotFound, TableError
-from rvlab.frame.count_matrices import NO_OBJECT
+from rvlab.frame.confusion_rows import NO_OBJECT
 from rvlab.model import Run
 
 if TYPE_CHECKING:

@@ -146,7 +146,7 @@ def pair_runs(
     if fingerprints is None and (
         checks_files and (confusion is None or _eval_sets_differ(left, right))
     ):
-        fingerprints = read_per_store(every, frame.scenes_table)
+        fingerprints = read_per_store(every, frame.scene_fingerprints_table)
     files: dict[str, list[str]] = {}
     if fingerprints is not None:
         files = scene_differences(fingerprints, found.runs, found.group, found.names)

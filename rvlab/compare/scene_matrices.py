@@ -15,7 +15,7 @@ from rvlab.compare.metric_functions import (
 )
 from rvlab.errors import TableError
 from rvlab.frame.boundaries import boundary_confusion_table
-from rvlab.frame.count_matrices import NO_OBJECT
+from rvlab.frame.confusion_rows import NO_OBJECT
 from rvlab.frame.input_tables import read_per_store
 from rvlab.frame.objects import object_confusion_table
 from rvlab.frame.tables import confusion_table

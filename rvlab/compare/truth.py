@@ -124,7 +124,7 @@ def describe_sets(runs: pd.DataFrame, column: str) -> str:
     kinds = known[column].value_counts().index[:2]
     try:
         two = [run_addresses(known[known[column] == kind].iloc[:1])[0] for kind in kinds]
-        table = read_per_store(two, frame.scenes_table)
+        table = read_per_store(two, frame.scene_fingerprints_table)
     except RvlabError:
         return ""
     if len(two) < 2 or table["run"].nunique() < 2:

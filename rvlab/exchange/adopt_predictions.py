@@ -41,13 +41,13 @@ from rvlab.exchange.scene_files import (
     match_files_to_scenes,
     match_truth_to_predictions,
 )
-from rvlab.frame.parquet import conform_to_schema, read_parquet
+from rvlab.frame.untrusted_parquet import conform_to_schema, decode_parquet
 from rvlab.model import Run
 from rvlab.model.tables import ARTIFACTS_TABLE
 from rvlab.raster.scene import task_of_config
 from rvlab.store import Store, rv_outputs, store_for_uri
 from rvlab.store.addresses import is_allowed
-from rvlab.store.find_files import RASTER_SUFFIXES, VECTOR_SUFFIXES
+from rvlab.store.expand_path import RASTER_SUFFIXES, VECTOR_SUFFIXES
 from rvlab.store.rv_outputs import CONFIG_FILE, LIGHTNING
 from rvlab.store.table_file import rows_to_arrow
 from rvlab.user_warning import warn_user
@@ -306,7 +306,7 @@ def _artifacts(
 ) -> pa.Table:
     """List the files below the run, the predictions, and the files of the training."""
     key = run.key("tables", "artifacts.parquet")
-    written = conform_to_schema(key, read_parquet(key, store.get(key)), ARTIFACTS_TABLE)
+    written = conform_to_schema(key, decode_parquet(key, store.get(key)), ARTIFACTS_TABLE)
     rows = [
         ("predict", kind, one.id, uri, _size(uri))
         for one in scenes

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from rvlab.errors import NotFound, SpecError
-from rvlab.store.find_files import RASTER_SUFFIXES, find_files
+from rvlab.store.expand_path import RASTER_SUFFIXES, expand_path
 from rvlab.store.store import normalize_uri
 
 FilesLike: TypeAlias = str | Path | Iterable[str | Path] | Mapping[str, str | Path]
@@ -45,7 +45,7 @@ def list_scene_files(
         listed: ListedFiles = {str(scene): _address(one, what) for scene, one in given.items()}
     elif isinstance(given, str | Path):
         try:
-            listed = find_files(given, suffixes)
+            listed = expand_path(given, suffixes)
         except NotFound as exc:
             raise NotFound(f"{what}: {exc}") from exc
     elif isinstance(given, Iterable):

@@ -18,9 +18,9 @@ from rvlab.exchange.mlflow_encoding import (
     format_param,
     mlflow_names,
 )
-from rvlab.frame.parquet import read_parquet
 from rvlab.frame.run_rows import read_rows
 from rvlab.frame.tables import history_table as training_log
+from rvlab.frame.untrusted_parquet import decode_parquet
 from rvlab.model import END_STATES, Run
 from rvlab.model.annotation import RunAnnotations
 from rvlab.model.limits import TABLE_BYTES
@@ -227,7 +227,7 @@ def _history_columns(store: Store, run: Run) -> HistoryColumns:
         log = training_log(store, [run]).drop(columns=["run", "name"])
         columns = {str(name): log[name].replace(float("nan"), None).tolist() for name in log}
     else:
-        columns = read_parquet(key, data).to_pydict()
+        columns = decode_parquet(key, data).to_pydict()
     epochs = columns.pop("epoch")
     return {
         name: {int(e): float(v) for e, v in zip(epochs, values, strict=True) if v is not None}

@@ -8,7 +8,7 @@ from rvlab.frame.tables import (
     confusion_table,
     evals_table,
     history_table,
-    scenes_table,
+    scene_fingerprints_table,
 )
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
     "history_table",
     "resolve_runs",
     "runs_table",
-    "scenes_table",
+    "scene_fingerprints_table",
     "select_listings",
     "steps_table",
 ]

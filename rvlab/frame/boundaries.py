@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from rvlab.cache.query import Query
 from rvlab.errors import NotFound
-from rvlab.frame.count_matrices import matrices_of_counts
-from rvlab.frame.parquet import broken_table_error
+from rvlab.frame.confusion_rows import confusion_rows_from_counts
+from rvlab.frame.counted_tables import load_or_count_tables, select_group
 from rvlab.frame.run_selector import RunsOrListings, listings_of_runs
-from rvlab.frame.scene_counts import load_scene_counts, select_group
+from rvlab.frame.untrusted_parquet import broken_table_error
 from rvlab.model import Run, headline_group
 from rvlab.model.tables import BOUNDARIES_TABLE
 from rvlab.raster.boundaries import require_distance_px
@@ -57,7 +57,7 @@ def boundary_counts_table(
 
 
 def boundary_confusion_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
-    """Return the counts of pixels near contours; see `matrices_of_counts`."""
+    """Return the counts of pixels near contours; see `confusion_rows_from_counts`."""
     with Query(store) as query:
         listings = listings_of_runs(query, wanted)
     tables = load_boundaries(store, [run for one in listings for run in one.runs])
@@ -68,14 +68,14 @@ def boundary_confusion_table(store: Store, wanted: RunsOrListings) -> pd.DataFra
     of_classes = counts[["run", "group", "scene", "class"]].assign(
         tp=shared, fp=counts["prediction_px"] - shared, fn=counts["truth_px"] - shared
     )
-    return matrices_of_counts(store, listings, of_classes)
+    return confusion_rows_from_counts(store, listings, of_classes)
 
 
 def load_boundaries(
     store: Store, wanted: Sequence[Run], distance_px: int | None = None
 ) -> dict[str, pa.Table]:
-    """Return the counts of each run, by run id; see `load_scene_counts`."""
-    return load_scene_counts(
+    """Return the counts of each run, by run id; see `load_or_count_tables`."""
+    return load_or_count_tables(
         store, wanted, BOUNDARIES_TABLE, _require_valid_boundaries, distance_px=distance_px
     )
 

@@ -91,7 +91,7 @@ def validate_filter(
     return RunFilter(experiments, states, [validate_tag(tag) for tag in words])
 
 
-def require_experiments(
+def require_existing_experiments(
     store: Store, run_filter: RunFilter, listings: Iterable[RunListing]
 ) -> None:
     """Require that the experiments of a filter exist; folders are listed only if one is missing.

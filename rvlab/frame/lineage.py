@@ -21,14 +21,14 @@ LINEAGE_METRICS = ("metrics.f1", "metrics.mean_iou")
 
 
 def lineage_of(store: Store, runs: pd.DataFrame, run: RunSelector) -> pd.DataFrame:
-    """Return the lineage of a run, or of the id of a deleted parent; see `lineage_table`."""
+    """Return the lineage of a run, or of the id of a deleted parent; see `relatives_table`."""
     id_ = run.rstrip("/").rpartition("/")[2] if isinstance(run, str) else None
     if id_ is None or id_ not in set(runs["parent"].dropna()):
         id_ = require_one(store, run, "lineage").id
-    return lineage_table(runs, id_)
+    return relatives_table(runs, id_)
 
 
-def lineage_table(runs: pd.DataFrame, run: str) -> pd.DataFrame:
+def relatives_table(runs: pd.DataFrame, run: str) -> pd.DataFrame:
     """Return a run with its ancestors and descendants, the oldest first.
 
     Args:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from rvlab.cache.query import Query
 from rvlab.errors import NotFound, SpecError, did_you_mean
-from rvlab.frame.count_matrices import matrices_of_counts
+from rvlab.frame.confusion_rows import confusion_rows_from_counts
+from rvlab.frame.counted_tables import load_or_count_tables, select_group
 from rvlab.frame.identifying_columns import IdentifyingColumns, read_identifying_columns
-from rvlab.frame.parquet import broken_table_error
 from rvlab.frame.run_selector import RunsOrListings, listings_of_runs
-from rvlab.frame.scene_counts import load_scene_counts, select_group
+from rvlab.frame.untrusted_parquet import broken_table_error
 from rvlab.model import Run, headline_group
 from rvlab.model.schema import WHOLE
 from rvlab.model.tables import LAB_TABLES, OBJECTS_TABLE, OUTCOMES_TABLE
@@ -63,7 +63,7 @@ def objects_table(
 def object_confusion_table(
     store: Store, wanted: RunsOrListings, *, each_prediction: bool = False
 ) -> pd.DataFrame:
-    """Return the counts of objects at an IoU of 0.5; see `matrices_of_counts`.
+    """Return the counts of objects at an IoU of 0.5; see `confusion_rows_from_counts`.
 
     Args:
         store: The store of the runs.
@@ -94,12 +94,12 @@ def object_confusion_table(
     counts = found.groupby([*keys, "outcome"], observed=True)["count_all"].sum().unstack("outcome")
     counts = counts.reindex(columns=list(OUTCOMES)).fillna(0).set_axis(["tp", "fp", "fn"], axis=1)
     if not each_prediction:
-        return matrices_of_counts(store, listings, counts.reset_index())
+        return confusion_rows_from_counts(store, listings, counts.reset_index())
     counts[["tp", "fp"]] = 0  # a row for each prediction counts them
-    return matrices_of_counts(store, listings, counts.reset_index(), pd.concat(predictions))
+    return confusion_rows_from_counts(store, listings, counts.reset_index(), pd.concat(predictions))
 
 
-def to_scored_objects(table: pd.DataFrame) -> ScoredObjects:
+def scored_object_arrays(table: pd.DataFrame) -> ScoredObjects:
     """Convert rows of `objects_table` to arrays; a scene of two runs is two scenes."""
     import pandas as pd
 
@@ -116,8 +116,8 @@ def to_scored_objects(table: pd.DataFrame) -> ScoredObjects:
 
 
 def load_objects_by_run(store: Store, wanted: Sequence[Run]) -> dict[str, pa.Table]:
-    """Return the objects of each run, by run id; see `load_scene_counts`."""
-    return load_scene_counts(store, wanted, OBJECTS_TABLE, _require_valid_objects)
+    """Return the objects of each run, by run id; see `load_or_count_tables`."""
+    return load_or_count_tables(store, wanted, OBJECTS_TABLE, _require_valid_objects)
 
 
 def _with_outcomes(table: pa.Table, iou: float, min_area_px: float) -> pa.Table:

@@ -167,7 +167,7 @@ def value_labels(values: Iterable[Any]) -> list[str]:
     return labels
 
 
-def column_labels(values: pd.Series[Any]) -> list[str]:
+def value_labels_of_column(values: pd.Series[Any]) -> list[str]:
     """Return the `value_labels` of a column, formatting each different value once."""
     import numpy as np
 
@@ -228,7 +228,11 @@ def run_labels(
 
 
 def _names_or_ids(runs: pd.DataFrame, ids: Sequence[str], *, short_ids: bool) -> list[str]:
-    names = column_labels(runs["name"]) if "name" in runs and runs["name"].notna().all() else []
+    names = (
+        value_labels_of_column(runs["name"])
+        if "name" in runs and runs["name"].notna().all()
+        else []
+    )
     if names and len(set(names)) == len(ids):
         return names
     return short_run_ids(ids) if short_ids else list(ids)
@@ -241,7 +245,7 @@ def _has_duplicates(labels: Sequence[Sequence[str]]) -> bool:
 def _value_lines(name: str, values: pd.Series[Any], equals: str) -> list[str]:
     is_param = name.startswith(PARAMS_PREFIX)
     prefix = f"{name.removeprefix(PARAMS_PREFIX)}{equals}" if is_param else ""
-    return [f"{prefix}{word}" for word in column_labels(values)]
+    return [f"{prefix}{word}" for word in value_labels_of_column(values)]
 
 
 def short_run_ids(ids: Sequence[str]) -> list[str]:

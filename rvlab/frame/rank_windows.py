@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import NotFound, SpecError, did_you_mean
-from rvlab.frame.comparable_windows import AlignedWindows, CountArray
+from rvlab.frame.aligned_windows import AlignedWindows, CountArray
 from rvlab.model.tables import RANKED_WINDOWS_TABLE
 
 if TYPE_CHECKING:

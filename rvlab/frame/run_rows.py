@@ -19,7 +19,7 @@ from rvlab.model import (
 )
 from rvlab.model.schema import columns_of
 from rvlab.store import Store, parse_record, read_spec
-from rvlab.store.records import require_spec_of
+from rvlab.store.specs import require_spec_of
 
 POD_TIMEOUT_S = 3600.0
 """Seconds without a heartbeat after which a run counts as lost if its engine has gaps in them."""

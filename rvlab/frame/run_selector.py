@@ -77,7 +77,7 @@ def listings_of_runs(query: Query, wanted: RunsOrListings) -> list[RunListing]:
     found = [one for one in wanted if isinstance(one, RunListing)]
     runs = [one for one in wanted if isinstance(one, Run)]
     require_in_store(query.store, runs)
-    return [*found, *query.look_up_runs(runs)]
+    return [*found, *query.list_named_runs(runs)]
 
 
 def require_in_store(store: Store, runs: Iterable[Run]) -> None:

@@ -12,7 +12,7 @@ from rvlab.cache.block import RowBlock, concat_rows
 from rvlab.cache.query import Query, merge_by_experiment
 from rvlab.cache.row_cache import CACHED_RUNS, read_through
 from rvlab.errors import KeyMissing, RvlabError
-from rvlab.frame.filter_runs import RunFilter, require_experiments
+from rvlab.frame.filter_runs import RunFilter, require_existing_experiments
 from rvlab.frame.run_rows import RunRow, active_run_rows, error_row, row_from_end_record
 from rvlab.frame.run_selector import RunSelector, select_listings
 from rvlab.model import ReportedState, Run
@@ -63,7 +63,7 @@ def runs_table(
         within = run_filter.experiments if run_filter else None
         found = query.list_runs(within) if wanted is None else select_listings(store, wanted, query)
         if run_filter is not None:
-            require_experiments(store, run_filter, found)
+            require_existing_experiments(store, run_filter, found)
         return _build_table(query, found, query_states, run_filter)
 
 

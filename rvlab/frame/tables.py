@@ -11,8 +11,8 @@ from rvlab.cache.row_cache import CachedTable, read_through
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
 from rvlab.frame.identifying_columns import read_identifying_columns
 from rvlab.frame.params import PARAMS_PREFIX
-from rvlab.frame.parquet import broken_table_error, conform_to_schema, read_parquet
 from rvlab.frame.run_selector import RunsOrListings, listings_of_runs
+from rvlab.frame.untrusted_parquet import broken_table_error, conform_to_schema, decode_parquet
 from rvlab.model import Run
 from rvlab.model.limits import LOG_CSV_BYTES, TABLE_BYTES
 from rvlab.model.schema import RUN_COLUMNS, RUN_VALUES, TEXT, TableSchema
@@ -80,7 +80,7 @@ def confusion_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
     return _summary_table(store, wanted, CONFUSION_TABLE)
 
 
-def scenes_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
+def scene_fingerprints_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
     """Return fingerprints of the scenes of each run, with the columns of `SCENES_TABLE`.
 
     Fingerprints are equal where the pixels, the labels, the areas of interest or the pixel grids
@@ -168,7 +168,7 @@ def _read_parquet(store: Store, key: str) -> pa.Table | None:
         data = store.get(key, limit=TABLE_BYTES)
     except KeyMissing:
         return None
-    return read_parquet(key, data)
+    return decode_parquet(key, data)
 
 
 def _concat_runs(

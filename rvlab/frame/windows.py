@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from rvlab.cache.query import Query
 from rvlab.errors import NotFound
 from rvlab.frame import rank_windows
-from rvlab.frame.comparable_windows import comparable_windows
+from rvlab.frame.aligned_windows import align_windows
+from rvlab.frame.counted_tables import load_or_count_tables, select_group
 from rvlab.frame.identifying_columns import read_identifying_columns
 from rvlab.frame.object_windows import count_objects_in_windows
 from rvlab.frame.objects import load_objects_by_run
-from rvlab.frame.parquet import broken_table_error
 from rvlab.frame.run_selector import RunsOrListings, listings_of_runs
-from rvlab.frame.scene_counts import load_scene_counts, select_group
+from rvlab.frame.untrusted_parquet import broken_table_error
 from rvlab.model import Run
 from rvlab.model.tables import WINDOWS_TABLE
 from rvlab.raster.scene import SCENE_GROUPS
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def windows_table(
+def ranked_windows_table(
     store: Store,
     selected: RunsOrListings,
     by: str = "error",
@@ -57,7 +57,7 @@ def windows_table(
         raise NotFound(f"None of the runs has {what}.")
     if group is not None and group not in SCENE_GROUPS:
         tables = select_group(tables, wanted, group)
-    counts = comparable_windows(tables, group, scenes)
+    counts = align_windows(tables, group, scenes)
     rank_windows.validate_ranking(by, counts.runs, classes, n)  # without the runs left out
     table = rank_windows.rank_windows(
         counts, by, n=n, size=size, classes=classes, per_scene=per_scene, seed=seed
@@ -70,8 +70,8 @@ def windows_table(
 
 
 def load_window_counts(store: Store, wanted: Sequence[Run]) -> dict[str, pa.Table]:
-    """Return the window counts of each run, by run id; see `load_scene_counts`."""
-    return load_scene_counts(store, wanted, WINDOWS_TABLE, _require_valid_windows)
+    """Return the window counts of each run, by run id; see `load_or_count_tables`."""
+    return load_or_count_tables(store, wanted, WINDOWS_TABLE, _require_valid_windows)
 
 
 def _require_valid_windows(key: str, table: pa.Table) -> None:

@@ -16,7 +16,7 @@ from rvlab.metrics import NULL_CLASS
 from rvlab.model import headline_group
 from rvlab.model.tables import CONFUSION_TABLE
 from rvlab.plot._style import heat_cells, theme
-from rvlab.plot._style.figure import empty_figure, new_figure, plot_function, width_in_letters
+from rvlab.plot._style.figure import empty_figure, new_figure, plot_function, text_width_chars
 from rvlab.plot.confusion_matrices import (
     CountMatrix,
     build_matrices,
@@ -116,16 +116,16 @@ def _draw(
     down = [UNLABELLED_NAME if c == NULL_CLASS else c for c in classes]
     right = 0.15 if size else 0.95 if signed else 0.75  # room for the numbers of the color bar
     square = len(classes) * cell
-    titled = max(width_in_letters(line) for lines, _ in panels for line in lines) * _LETTER * 1.08
+    titled = max(text_width_chars(line) for lines, _ in panels for line in lines) * _LETTER * 1.08
     step = max(square, titled) + _GAP
     left, under = (
-        max(map(width_in_letters, down)) * _LETTER + 0.45,
-        max(map(width_in_letters, classes)) * _LETTER + 0.35,
+        max(map(text_width_chars, down)) * _LETTER + 0.45,
+        max(map(text_width_chars, classes)) * _LETTER + 0.35,
     )
     rows = math.ceil(len(panels) / max(1, int((_WIDE - left + _GAP) / step)))
     across = math.ceil(len(panels) / rows)
     head, foot = 0.16 * max(len(lines) for lines, _ in panels) + 0.22, 0.3
-    width = max(left + across * step - _GAP + right, 0.2 + width_in_letters(title) * 0.09)
+    width = max(left + across * step - _GAP + right, 0.2 + text_width_chars(title) * 0.09)
     height = 0.3 + rows * (head + square) + under + foot * (NULL_CLASS in classes)
     made = new_figure(width, height)
     made.text(0.12 / width, 1 - 0.24 / height, title, fontsize=theme.TEXT_PT, fontweight="bold")

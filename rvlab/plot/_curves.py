@@ -13,7 +13,7 @@ from rvlab.frame.input_tables import RunsLike, full_metric_name, load_long_table
 from rvlab.frame.params import differing_columns
 from rvlab.frame.tables import history_table
 from rvlab.plot._style import theme
-from rvlab.plot._style.figure import draw_empty, new_figure, plot_function, width_in_letters
+from rvlab.plot._style.figure import draw_empty, new_figure, plot_function, text_width_chars
 from rvlab.plot._style.theme import ON_LIGHT, choose_theme_colors
 
 if TYPE_CHECKING:
@@ -139,9 +139,9 @@ def _draw(
     extras: _LineOptions,
 ) -> Figure:
     entries = [] if hues.bar is not None else theme.legend_entries(hues)
-    longest = max((width_in_letters(label) for label, _ in entries), default=0)
+    longest = max((text_width_chars(label) for label, _ in entries), default=0)
     columns = math.ceil(len(entries) / _LEGEND_ROWS) if entries else 1
-    side = 0.2 + columns * (0.48 + 0.084 * max(longest, width_in_letters(hues.name)))
+    side = 0.2 + columns * (0.48 + 0.084 * max(longest, text_width_chars(hues.name)))
     down, across = math.ceil(len(series) / _ACROSS), min(len(series), _ACROSS)
     panel = max(_PANEL_W, 5.2 / across)
     lines = min(len(entries), _LEGEND_ROWS) + 1

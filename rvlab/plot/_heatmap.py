@@ -14,7 +14,7 @@ from rvlab.frame.pivot import PIVOT_INPUT_COLUMNS, MetricPivot, pivot_metric
 from rvlab.frame.tables import evals_table
 from rvlab.model import headline_group
 from rvlab.plot._style import heat_cells, theme
-from rvlab.plot._style.figure import empty_figure, new_figure, plot_function, width_in_letters
+from rvlab.plot._style.figure import empty_figure, new_figure, plot_function, text_width_chars
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +102,7 @@ def _draw(
 
     down, across = cells.shape
     side = [str(name) for name in cells.index]
-    longest = max(width_in_letters(line) for lines in names for line in lines)
+    longest = max(text_width_chars(line) for lines in names for line in lines)
     wide = max(0.5, longest * _LETTER * 1.1 + 0.1)
     flat = wide <= 1.3 and across * wide <= _WIDE  # whether run names are horizontal
     wide = wide if flat else min(0.5, max(_WIDE / across, 0.04))
@@ -111,15 +111,15 @@ def _draw(
     head = (
         0.16 * max(map(len, names)) + 0.1
         if flat
-        else max(map(width_in_letters, turned)) * _LETTER + 0.2
+        else max(map(text_width_chars, turned)) * _LETTER + 0.2
     )
-    left = 0.2 + _LETTER * max(map(width_in_letters, [*side, overall[0] if overall else ""]))
+    left = 0.2 + _LETTER * max(map(text_width_chars, [*side, overall[0] if overall else ""]))
     top, foot, bar = 0.38 + head, 0.35 if note else 0.12, 0.12
     above = tall + _GAP if overall else 0.0
     numbers = wide >= 0.36 and tall >= 0.17
     width = max(
         left + across * wide + (bar if numbers else 0.95),
-        left + 0.1 + width_in_letters(title) * 0.09,
+        left + 0.1 + text_width_chars(title) * 0.09,
     )
     height = top + above + down * tall + foot
     values = cells.to_numpy()

@@ -14,7 +14,7 @@ from rvlab.errors import MissingExtra, TableError
 from rvlab.frame.input_tables import RunsLike, full_metric_name, load_rows, require_columns
 from rvlab.frame.params import differing_columns, format_param_value, is_numeric_column, value_key
 from rvlab.plot._style import theme
-from rvlab.plot._style.figure import new_figure, plot_function, width_in_letters
+from rvlab.plot._style.figure import new_figure, plot_function, text_width_chars
 from rvlab.plot._style.theme import choose_theme_colors
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def importance(
     missing = len(table) - len(known)
     found = _permutation_importances(used, metric, names, seed)
     words = [name.removeprefix(_NAME) for name in names]
-    left = 0.35 + 0.078 * max(map(width_in_letters, words))
+    left = 0.35 + 0.078 * max(map(text_width_chars, words))
     figure = None
     if ax is None:
         tall = _MANY * len(names) + 0.1

@@ -10,7 +10,7 @@ import numpy as np
 from rvlab.frame.input_tables import RunsLike, full_metric_name, load_rows, require_columns
 from rvlab.frame.params import differing_columns, is_numeric_column, value_codes
 from rvlab.plot._style import theme
-from rvlab.plot._style.figure import draw_empty, new_figure, plot_function, width_in_letters
+from rvlab.plot._style.figure import draw_empty, new_figure, plot_function, text_width_chars
 from rvlab.plot._style.theme import choose_theme_colors
 from rvlab.plot.parallel_axis import (
     MAX_VALUE_TICKS,
@@ -108,17 +108,17 @@ def _draw(
     is_scale: bool,
 ) -> Figure:
     entries = [] if is_scale else theme.legend_entries(hues)
-    tick = max(width_in_letters(word) for _, word in axes[-1].ticks)
+    tick = max(text_width_chars(word) for _, word in axes[-1].ticks)
     side = (
         0.25 + 0.075 * tick
         if is_scale
-        else 0.75 + 0.078 * max(width_in_letters(w) for w in (hues.name, *(e[0] for e in entries)))
+        else 0.75 + 0.078 * max(text_width_chars(w) for w in (hues.name, *(e[0] for e in entries)))
     )
-    left = 0.4 + 0.07 * max(width_in_letters(word) for _, word in axes[0].ticks)
-    longest = max(width_in_letters(name) * 0.09 for name in names)
+    left = 0.4 + 0.07 * max(text_width_chars(word) for _, word in axes[0].ticks)
+    longest = max(text_width_chars(name) * 0.09 for name in names)
     left, side = (
-        max(left, width_in_letters(names[0]) * 0.045 + 0.1),
-        max(side, width_in_letters(names[-1]) * 0.045 - 0.1),
+        max(left, text_width_chars(names[0]) * 0.045 + 0.1),
+        max(side, text_width_chars(names[-1]) * 0.045 - 0.1),
     )
     gap = max(1.3, min(1.9, 8.5 / (len(names) - 1)), longest + 0.1)
     foot = 0.2 + 0.25 * (len(table) > MAX_LINES)  # inches, for the note
@@ -143,7 +143,7 @@ def _draw_lines(
     is_scale: bool,
 ) -> None:
     hue, drawn = hues.name, _choose_lines(table, hues.name)
-    if max(width_in_letters(name) * 0.09 for name in names) > gap:  # on narrow axes of the caller
+    if max(text_width_chars(name) * 0.09 for name in names) > gap:  # on narrow axes of the caller
         names = [name.partition(".")[2] or name for name in names]
     ax.set_axis_off()
     ax.set_xlim(0, len(names) - 1)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 from rvlab import metrics
 from rvlab.frame.input_tables import RunsLike, full_metric_name, load_long_table, require_known
-from rvlab.frame.objects import OBJECT_COLUMNS, objects_table, to_scored_objects
+from rvlab.frame.objects import OBJECT_COLUMNS, objects_table, scored_object_arrays
 from rvlab.frame.params import differing_columns, value_key
 from rvlab.object_metrics import RECALLS, threshold_index
 from rvlab.plot._style import theme
-from rvlab.plot._style.figure import draw_empty, new_figure, plot_function, width_in_letters
+from rvlab.plot._style.figure import draw_empty, new_figure, plot_function, text_width_chars
 from rvlab.plot._style.theme import ON_LIGHT, choose_theme_colors
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def precision_recall(
     figure = None
     if ax is None:
         words = [hues.name, *(f"{name}: AP 0.00" for name, _ in theme.legend_entries(hues))]
-        letters = max(map(width_in_letters, words))
+        letters = max(map(text_width_chars, words))
         width, height = _LEFT + _SIDE + 0.8 + 0.084 * letters, _HEAD + _SIDE + _FOOT
         figure = new_figure(width, height)
         rect = (_LEFT / width, _FOOT / height, _SIDE / width, _SIDE / height)
@@ -123,7 +123,7 @@ def _draw_lines(
     averages = {}
     for run, rows in table.groupby("run", sort=False):
         look: dict[str, Any] = hues.style(rows[hue].iloc[0])
-        found = to_scored_objects(rows)
+        found = scored_object_arrays(rows)
         if found.has_ranking:
             precision = found.mean_precisions(at)
             averages[str(run)] = f"AP {precision.mean():.2f}"

@@ -9,9 +9,14 @@ import numpy as np
 
 from rvlab.errors import SpecError, TableError
 from rvlab.frame.input_tables import RunsLike, full_metric_name, load_rows, require_columns
-from rvlab.frame.params import column_labels, differing_columns, is_numeric_column
+from rvlab.frame.params import differing_columns, is_numeric_column, value_labels_of_column
 from rvlab.plot._style import theme
-from rvlab.plot._style.figure import new_figure, plot_function, show_empty_reason, width_in_letters
+from rvlab.plot._style.figure import (
+    new_figure,
+    plot_function,
+    text_width_chars,
+    write_text_in_empty_axes,
+)
 from rvlab.plot._style.theme import choose_theme_colors
 from rvlab.plot.marginal_means import trends_by_hue
 
@@ -115,7 +120,7 @@ def scatter(
     categories = _draw(figure.add_subplot(), table, columns, log_x=log_x, trend=trend)
     if categories and _labels_overlap(categories):
         # A taller figure, so that long slanted labels do not shrink the plot area.
-        figure.set_figheight(4.0 + 0.036 * max(map(width_in_letters, categories)))
+        figure.set_figheight(4.0 + 0.036 * max(map(text_width_chars, categories)))
     return figure
 
 
@@ -140,7 +145,7 @@ def _draw(
     known = table[table[x].notna() & table[y].notna()]
     missing = _missing_note(table, x, y)
     if known.empty:
-        show_empty_reason(ax, missing or "")
+        write_text_in_empty_axes(ax, missing or "")
         return None
     x_values, categories = _x_positions(known[x])
     theme_colors = choose_theme_colors(ax)
@@ -166,7 +171,7 @@ def _draw(
     _draw_dots(ax, placed, y_values, hue_values, hues)
     _label_axes(ax, x_values, str(y_values.name), categories)
     if label:
-        _name_dots(ax, placed, y_values, column_labels(known[label]))
+        _name_dots(ax, placed, y_values, value_labels_of_column(known[label]))
     if (
         log_x
         if log_x is not None
@@ -206,7 +211,7 @@ def _x_positions(values: pd.Series[Any]) -> tuple[pd.Series[Any], list[str] | No
         return utc.rename(f"{values.name} (UTC)" if values.dt.tz else str(values.name)), None
     if is_numeric_column(values):
         return values.astype(float), None
-    words = pd.Series(column_labels(values), values.index)
+    words = pd.Series(value_labels_of_column(values), values.index)
     categories = sorted(words.unique())
     places = {word: float(i) for i, word in enumerate(categories)}
     return words.map(places).rename(str(values.name)), categories
@@ -276,7 +281,7 @@ def _label_axes(ax: Axes, x_values: pd.Series[Any], y: str, categories: list[str
 
 def _labels_overlap(categories: Sequence[str]) -> bool:
     """Estimate whether horizontal labels would overlap."""
-    return sum(map(width_in_letters, categories)) > 50
+    return sum(map(text_width_chars, categories)) > 50
 
 
 def _missing_note(table: pd.DataFrame, x: str, y: str) -> str | None:

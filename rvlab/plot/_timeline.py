@@ -15,7 +15,7 @@ from rvlab.frame.params import run_labels
 from rvlab.frame.steps import steps_table
 from rvlab.model import STEPS
 from rvlab.plot._style import theme
-from rvlab.plot._style.figure import draw_empty, new_figure, plot_function, width_in_letters
+from rvlab.plot._style.figure import draw_empty, new_figure, plot_function, text_width_chars
 from rvlab.plot._style.theme import ON_LIGHT, choose_theme_colors
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def timeline(
     if ax is not None:
         _draw(ax, parts, names, lanes, together=together)
         return ax
-    left, right = 0.25 + _LETTER * max(map(width_in_letters, names)), 2.6
+    left, right = 0.25 + _LETTER * max(map(text_width_chars, names)), 2.6
     tall = float(_lane_tops(lanes)[-1]) * _LANE
     width, height = left + _BARS + right, tall + 1.15
     figure = new_figure(width, height)

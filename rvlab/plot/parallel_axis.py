@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rvlab.frame.params import column_labels, is_numeric_column, value_labels
+from rvlab.frame.params import is_numeric_column, value_labels, value_labels_of_column
 from rvlab.plot._style import theme
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def build_axis(values: pd.Series[Any], max_value_ticks: int) -> ParallelAxis:
     if is_timedelta64_dtype(values.dtype):
         values = values.dt.total_seconds().rename(f"{values.name} [s]")
     if not is_numeric_column(values):
-        labels = column_labels(values)
+        labels = value_labels_of_column(values)
         words = pd.Series([None if word == "–" else word for word in labels], values.index)
         categories = sorted(words.dropna().unique())
         positions = {w: (i + 0.5) / len(categories) for i, w in enumerate(categories)}

@@ -9,7 +9,7 @@ from rvlab.compare.columns import metric_column
 from rvlab.errors import TableError
 from rvlab.frame.params import differing_columns
 from rvlab.frame.tables import confusion_table, history_table
-from rvlab.frame.windows import windows_table
+from rvlab.frame.windows import ranked_windows_table
 from rvlab.report.experiment import ExperimentSummary
 from rvlab.report.pictures import Drawing, Picture, require_images, try_picture
 
@@ -87,7 +87,9 @@ def worst_windows(summary: ExperimentSummary) -> Picture:
         chosen = summary.leaders
         if chosen.empty:
             return "No run has predictions to show."
-        windows = windows_table(summary.store, summary.listings_of_rows(chosen), n=SHOWN_WINDOWS)
+        windows = ranked_windows_table(
+            summary.store, summary.listings_of_rows(chosen), n=SHOWN_WINDOWS
+        )
         figure = plot.predictions(chosen, windows, show="errors", max_px=384)
         require_images(figure)
         which = f"{_describe(chosen, summary)} in {len(windows)} windows"

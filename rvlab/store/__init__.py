@@ -2,8 +2,8 @@
 
 from rvlab.store.access import S3Access
 from rvlab.store.addresses import register_store, store_for_uri
-from rvlab.store.records import parse_record, read_spec
-from rvlab.store.store import Store, normalize_uri
+from rvlab.store.specs import read_spec
+from rvlab.store.store import Store, normalize_uri, parse_record
 
 __all__ = [
     "S3Access",

@@ -47,7 +47,7 @@ def binary_path() -> Path:
     raise MissingExtra(SEAWEEDFS_HINT)
 
 
-def free_ports(preferred: dict[str, int]) -> dict[str, int]:
+def choose_ports(preferred: dict[str, int]) -> dict[str, int]:
     """Return a port for each component: the wanted one if it is free, else a random one."""
     ports: dict[str, int] = {}
     _wait_until_free(preferred.values())

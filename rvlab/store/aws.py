@@ -53,7 +53,7 @@ def resolve_access(bucket: str | None = None) -> S3Access:
     Raises:
         SpecError: If the profile does not exist, or its file cannot be parsed.
     """
-    env = environ_for_bucket(bucket)
+    env = submitter_environ(bucket)
     found = S3Access.from_environ(env)
     chain = credential_chain(found.profile or DEFAULT_PROFILE, env)
     if found.profile or chain.is_configured:
@@ -253,7 +253,7 @@ def _new_session(profile: str | None, config_file: str, credentials_file: str) -
     return session
 
 
-def preserved_environ(bucket: str, variables: Mapping[str, str]) -> dict[str, str]:
+def variables_for_other_buckets(bucket: str, variables: Mapping[str, str]) -> dict[str, str]:
     """Return variables that keep what a child process would otherwise lose for other buckets.
 
     Args:
@@ -268,7 +268,7 @@ def preserved_environ(bucket: str, variables: Mapping[str, str]) -> dict[str, st
     return {**kept, STORE_BUCKET: bucket} if kept else {}
 
 
-def environ_for_bucket(bucket: str | None) -> dict[str, str]:
+def submitter_environ(bucket: str | None) -> dict[str, str]:
     """Return the environment for a bucket: in a step of a run, that of its submitter."""
     env = dict(os.environ)
     if bucket is None or env.get(STORE_BUCKET, bucket) == bucket:

@@ -23,8 +23,7 @@ from rvlab.model.promotion import (
     version_choice_key,
     version_key,
 )
-from rvlab.store.records import parse_record
-from rvlab.store.store import Store
+from rvlab.store.store import Store, parse_record
 
 _VERSION_KEY = re.compile(rf"([1-9][0-9]{{0,8}})/{re.escape(VERSION_FILE)}")
 _CHOICE_KEY = re.compile(r"current/([0-9]{6,9})\.json")

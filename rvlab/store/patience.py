@@ -66,7 +66,7 @@ def patience_s(environ: Mapping[str, str] | None = None) -> float:
     return found
 
 
-class Outage:
+class OutageLog:
     """Logs the start and the end of an outage once for all threads.
 
     Args:
@@ -105,7 +105,7 @@ class Outage:
 def retry_until(
     call: Callable[[], _T],
     patience_s: float,
-    outage: Outage,
+    outage: OutageLog,
     transient: Callable[[BaseException], bool],
 ) -> _T:
     """Call a function repeatedly while it fails with a transient error.
@@ -168,7 +168,7 @@ class RetryingStorage:
 
     def __init__(self, objects: ObjectStorage, patience_s: float) -> None:
         self._objects, self._patience_s = objects, patience_s
-        self._outage = Outage(patience_s)
+        self._outage = OutageLog(patience_s)
 
     def _persist(self, call: Callable[[], _T]) -> _T:
         return retry_until(call, self._patience_s, self._outage, is_unreachable)

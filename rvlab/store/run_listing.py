@@ -128,7 +128,7 @@ def listing_from_keys(
     return RunListing(store.uri, experiment, ids, ends, cache_keys=cache_keys)
 
 
-def lookup_runs(
+def listing_of_named_runs(
     store: Store, experiment: str, ids: Sequence[str], known_ids: Collection[str] = ()
 ) -> RunListing:
     """Return the listing of named runs, whether or not they exist.
@@ -156,7 +156,9 @@ def ended_runs(store: Store, runs: Iterable[Run]) -> set[str]:
     ids: dict[str, list[str]] = {}
     for run in runs:
         ids.setdefault(run.experiment, []).append(run.id)
-    listings = [lookup_runs(store, experiment, chosen) for experiment, chosen in ids.items()]
+    listings = [
+        listing_of_named_runs(store, experiment, chosen) for experiment, chosen in ids.items()
+    ]
     return {Run(store.uri, one.experiment, id_).uri for one in listings for id_ in one.end_etags}
 
 
@@ -166,7 +168,7 @@ def run_exists(store: Store, run: Run) -> bool:
     return store.exists(run.active_key) or store.exists(run.end_key)
 
 
-def register_runs(store: Store, runs: Iterable[Run]) -> None:
+def write_active_marks(store: Store, runs: Iterable[Run]) -> None:
     """Add active marks for runs whose spec has been written."""
     store.map_concurrently(lambda key: store.put(key, b""), [run.active_key for run in runs])
 
@@ -201,9 +203,9 @@ def reopen_run(store: Store, run: Run) -> None:
     The active mark is written before and after: in between, `delete_stale_active_mark` may delete
     the first one as stale.
     """
-    register_runs(store, [run])
+    write_active_marks(store, [run])
     store.delete([run.end_key])
-    register_runs(store, [run])
+    write_active_marks(store, [run])
 
 
 def delete_stale_active_mark(store: Store, run: Run) -> None:
@@ -214,4 +216,4 @@ def delete_stale_active_mark(store: Store, run: Run) -> None:
     """
     store.delete([run.active_key])
     if not store.exists(run.end_key):
-        register_runs(store, [run])
+        write_active_marks(store, [run])

@@ -12,9 +12,8 @@ from rvlab.errors import KeyMissing, RecordBroken, SpecError
 from rvlab.model import Run, Spec
 from rvlab.model.limits import CONFIG_BYTES
 from rvlab.store.addresses import mark_if_refused, require_not_refused, store_for_uri
-from rvlab.store.records import parse_record
 from rvlab.store.rv_config_upgrade import upgrade_rv_config
-from rvlab.store.store import Store, normalize_uri
+from rvlab.store.store import Store, normalize_uri, parse_record
 
 CONFIG_FILE = "pipeline-config.json"
 

@@ -124,12 +124,12 @@ def start_server(folder: str | Path | None = None, *, timeout_s: float = 120) ->
         if state is None:
             access_key = "RVLAB" + secrets.token_hex(8).upper()
             state = _State(access_key, secrets.token_urlsafe(30), ports={})
-        state = replace(state, ports=_seaweedfs.free_ports(state.ports))
+        state = replace(state, ports=_seaweedfs.choose_ports(state.ports))
         try:
             return _launch(home, state, deadline)
         except ServerError:
             # Another program may have taken a port between the check and the server's start.
-            again = replace(state, ports=_seaweedfs.free_ports(state.ports))
+            again = replace(state, ports=_seaweedfs.choose_ports(state.ports))
             if again == state:
                 raise
             return _launch(home, again, deadline)

@@ -16,7 +16,7 @@ from itables.widget import ITable
 from rvlab import plot
 from rvlab.errors import RvlabError
 from rvlab.frame.params import is_missing, is_numeric_column
-from rvlab.frame.windows import windows_table
+from rvlab.frame.windows import ranked_windows_table
 from rvlab.model import Run
 from rvlab.model.tables import COLUMNS_SHOWN
 from rvlab.store import Store
@@ -131,7 +131,7 @@ def draw_predictions(store: Store, runs: pd.DataFrame) -> Figure:
         RvlabError: If no run has predictions, or the store does not answer.
     """
     wanted = [Run.from_uri(str(uri)) for uri in runs["uri"]]
-    windows = windows_table(store, wanted, n=DRAWN_WINDOWS)
+    windows = ranked_windows_table(store, wanted, n=DRAWN_WINDOWS)
     return plot.predictions(runs, windows, max_px=256)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.display.printable import format_duration
 from rvlab.errors import RvlabError, StoreUnreachable
-from rvlab.frame.params import PARAMS_PREFIX, column_labels, differing_columns, run_labels
+from rvlab.frame.params import PARAMS_PREFIX, differing_columns, run_labels, value_labels_of_column
 from rvlab.frame.progress import ProgressReader, RunProgress
 from rvlab.frame.runs import StateQuery
 from rvlab.model import PREDICTION, Run
@@ -260,7 +260,7 @@ def label_runs(rows: pd.DataFrame, links: Mapping[Run, str]) -> dict[Run, RunLab
         rows = rows.assign(run=[run.prefix for run in addresses])
     columns = differing_columns(rows)
     names = [column.removeprefix(PARAMS_PREFIX) for column in columns]
-    values = list(zip(*(column_labels(rows[column]) for column in columns), strict=True))
+    values = list(zip(*(value_labels_of_column(rows[column]) for column in columns), strict=True))
     found = {}
     for run, lines, words in zip(
         addresses, run_labels(rows).values(), values or [()] * len(rows), strict=True

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from rvlab.errors import StoreUnreachable
 from rvlab.store.obstore_errors import BUSY
-from rvlab.store.patience import Outage, patience_s, retry_until
+from rvlab.store.patience import OutageLog, patience_s, retry_until
 from rvlab.worker.bucket_clients import BucketClients
 from rvlab.worker.rv_imagery import patch_mosaics, patch_sidecar_downloads
 
@@ -202,7 +202,7 @@ RETRIED_CALLS = ("read_bytes", "write_bytes", "copy_to", "copy_from", "last_modi
 def _with_retries(call: Callable[..., _T]) -> Callable[..., _T]:
     """Retry a call while the S3 server does not answer; see `rvlab.store.patience`."""
     wait_s = patience_s()
-    outage = Outage(wait_s)
+    outage = OutageLog(wait_s)
 
     @wraps(call)
     def patient(*args: Any, **kwargs: Any) -> _T:

@@ -11,7 +11,7 @@ import pytest
 
 from rvlab import Lab, compare
 from rvlab.errors import NotFound, SpecError, TableError
-from rvlab.frame.scene_counts import counts_key
+from rvlab.frame.counted_tables import counts_key
 from rvlab.model import Run
 from rvlab.model.tables import BOUNDARIES_TABLE
 from tests.frame.samples import Made

@@ -92,7 +92,7 @@ def test_other_images_without_a_known_grid_are_refused(made: Made, runs: list[Ru
     for run, image in zip(runs, ("optical", "sar"), strict=True):
         rows = fingerprints(s001={"image": image})
         made.table(run, "scenes", [{k: v for k, v in r.items() if k != "grid"} for r in rows])
-    table = frame.scenes_table(made.store, runs)
+    table = frame.scene_fingerprints_table(made.store, runs)
     assert table["grid"].isna().all()
     with pytest.raises(TableError, match=r"in 1 of 8 scenes: s001\. .*pixel grids \(s001\)"):
         compare.test(*runs)

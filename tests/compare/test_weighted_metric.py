@@ -16,7 +16,7 @@ from rvlab.compare.scene_matrices import RankedPredictions, align_scenes, load_c
 from rvlab.compare.weighted_average_precision import weighted_average_precisions
 from rvlab.compare.weighted_metric import MeanAveragePrecision, weighted_metric
 from rvlab.errors import TableError
-from rvlab.frame.count_matrices import NO_OBJECT
+from rvlab.frame.confusion_rows import NO_OBJECT
 from rvlab.model import Run
 from rvlab.object_metrics import average_precision
 from rvlab.raster.boxes import Boxes

@@ -34,7 +34,7 @@ READ: dict[str, Callable[..., pd.DataFrame]] = {
     "edits": frame.runs_table,
     "evals": frame.evals_table,
     "confusion": frame.confusion_table,
-    "scenes": frame.scenes_table,
+    "scenes": frame.scene_fingerprints_table,
     "history": frame.history_table,
     "artifacts": frame.artifacts_table,
 }

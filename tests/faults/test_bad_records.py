@@ -33,7 +33,7 @@ BATCH = 125
 TABLES_OF_RUNS: Mapping[str, Callable[..., pd.DataFrame]] = {
     "evals": frame.evals_table,
     "confusion": frame.confusion_table,
-    "scenes": frame.scenes_table,
+    "scenes": frame.scene_fingerprints_table,
     "artifacts": frame.artifacts_table,
     "history": frame.history_table,
 }

@@ -17,7 +17,7 @@ import pytest
 
 from rvlab import frame
 from rvlab.errors import RasterError, RecordBroken
-from rvlab.frame.parquet import read_parquet
+from rvlab.frame.untrusted_parquet import decode_parquet
 from rvlab.model.tables import EVALS_TABLE
 from rvlab.raster.cells import cell_grid
 from rvlab.raster.file_bytes import read_bytes
@@ -107,9 +107,9 @@ def test_dictionary_encoded_text_is_measured_before_it_is_decoded(
         import sys
         from pathlib import Path
         from rvlab.errors import RecordBroken
-        from rvlab.frame.parquet import read_parquet
+        from rvlab.frame.untrusted_parquet import decode_parquet
         try:
-            read_parquet("k", Path(sys.argv[1]).read_bytes())
+            decode_parquet("k", Path(sys.argv[1]).read_bytes())
         except RecordBroken as exc:
             print(exc)
         """,
@@ -132,7 +132,7 @@ def test_dictionary_encoded_text_is_measured_before_it_is_decoded(
 )
 def test_footer_of_a_parquet_file_is_limited(data: bytes, why: str) -> None:
     with pytest.raises(RecordBroken, match="k") as raised:
-        read_parquet("k", data)
+        decode_parquet("k", data)
     assert why in str(raised.value)
 
 
@@ -140,9 +140,9 @@ def test_file_within_the_limits_reads_as_with_pyarrow() -> None:
     texts = [f"{i % 97}-{'x' * (i % 50)}" for i in range(60_000)]
     table = pa.table({"t": texts, "n": range(60_000), "none": pa.nulls(60_000, pa.float64())})
     data = damage.parquet_of(table)
-    assert read_parquet("k", data).equals(table)
-    assert read_parquet("k", damage.parquet_of(table.slice(0, 10))).equals(table.slice(0, 10))
-    assert read_parquet("k", damage.parquet_of(table.slice(0, 0))).equals(table.slice(0, 0))
+    assert decode_parquet("k", data).equals(table)
+    assert decode_parquet("k", damage.parquet_of(table.slice(0, 10))).equals(table.slice(0, 10))
+    assert decode_parquet("k", damage.parquet_of(table.slice(0, 0))).equals(table.slice(0, 0))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 from rvlab.model import Run, Spec, StepRecord, end_record
 from rvlab.model.tables import FILE_TABLES
 from rvlab.store import Store
-from rvlab.store.run_listing import finish_run, list_runs, register_runs
+from rvlab.store.run_listing import finish_run, list_runs, write_active_marks
 from rvlab.store.table_file import encode_table, rows_to_arrow
 
 CREATED = datetime(2026, 11, 23, 15, 42, 1, tzinfo=UTC)
@@ -49,7 +49,7 @@ class Made:
         }
         spec = Spec(**{**settings, **more})
         self.store.put_json(run_of(self.store, spec).key("spec.json"), spec.record())
-        register_runs(self.store, [run_of(self.store, spec)])
+        write_active_marks(self.store, [run_of(self.store, spec)])
         return spec
 
     def queued(self, params: Mapping[str, Any] | None = None, **more: Any) -> Run:

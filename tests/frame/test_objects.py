@@ -12,8 +12,8 @@ import pytest
 
 from rvlab import Lab, plot
 from rvlab.errors import NotFound, SpecError
+from rvlab.frame.counted_tables import counts_key
 from rvlab.frame.objects import OUTCOMES
-from rvlab.frame.scene_counts import counts_key
 from rvlab.model import Run
 from rvlab.model.tables import LAB_TABLES, OBJECTS_TABLE
 from rvlab.raster.score_scene import concat_scenes

@@ -14,7 +14,7 @@ from rvlab.frame.params import differing_columns
 from rvlab.model import Run
 from rvlab.model.tables import BOOKKEEPING, COLUMNS_SHOWN, RUNS_TABLE
 from rvlab.store import Store
-from rvlab.store.run_listing import register_runs
+from rvlab.store.run_listing import write_active_marks
 from tests.frame.samples import Made
 
 METRICS = {
@@ -97,7 +97,7 @@ def test_run_with_broken_records_does_not_make_parameters_differ(store: Store, m
     made.ended({"lr": 0.1, "width": 4})
     made.running(params={"lr": 0.2, "width": 4})
     store.put("towns/20260101-000000-aaaaaa/spec.json", b"{")
-    register_runs(store, [Run(store.uri, "towns", "20260101-000000-aaaaaa")])
+    write_active_marks(store, [Run(store.uri, "towns", "20260101-000000-aaaaaa")])
     assert "broken" in set(frame.runs_table(store, None)["state"])
     assert first(store)[2:6] == ["params.lr", "duration", "age", "params.width"]
 

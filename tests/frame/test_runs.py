@@ -19,7 +19,7 @@ from rvlab.errors import StoreUnreachable
 from rvlab.model import HEARTBEAT_TIMEOUT_S, ReportedState, Run
 from rvlab.model.tables import BOOKKEEPING, RUNS_TABLE
 from rvlab.store import S3Access, Store, annotation
-from rvlab.store.run_listing import register_runs
+from rvlab.store.run_listing import write_active_marks
 from tests.frame.samples import Made
 
 
@@ -44,7 +44,7 @@ def test_full_table_has_the_declared_dtypes(store: Store, made: Made) -> None:
     made.ended(commit="abc", dirty=True, image="img@sha256:1", sweep="s", parent="p")
     made.ended(state="failed", step="train", error="it broke")
     store.put("towns/20260101-000000-aaaaaa/spec.json", b"{")
-    register_runs(store, [Run(store.uri, "towns", "20260101-000000-aaaaaa")])
+    write_active_marks(store, [Run(store.uri, "towns", "20260101-000000-aaaaaa")])
     full = table(store)
     assert {n: str(t) for n, t in full.dtypes.items()} == RUNS_TABLE.dtypes
     assert full.index.name == "run"
@@ -190,7 +190,7 @@ def test_annotations_are_in_the_row_of_their_run_only(store: Store, made: Made) 
     )
     annotation.write_annotations(store, [other], "me@here", tags_added=("odd",))
     store.put("towns/20260101-000000-aaaaaa/spec.json", b"{")
-    register_runs(store, [Run(store.uri, "towns", "20260101-000000-aaaaaa")])
+    write_active_marks(store, [Run(store.uri, "towns", "20260101-000000-aaaaaa")])
     broken = Run(store.uri, "towns", "20260101-000000-aaaaaa")
     annotation.write_annotations(store, [broken], "me@here", note="what is this?")
     found = table(store)
@@ -375,7 +375,7 @@ def test_run_without_a_spec_is_a_broken_row(store: Store, made: Made) -> None:
     made.ended()
     run = Run(store.uri, "towns", "20270101-000000-aaaaaa")
     store.put(run.key("rv", "train", "log.csv"), b"")
-    register_runs(store, [run])
+    write_active_marks(store, [run])
     row = row_of(store, run)
     assert row["state"] == "broken"
     assert row["error"] == ("towns/20270101-000000-aaaaaa has no spec.json: was it partly deleted?")

@@ -209,6 +209,6 @@ def test_table_of_scenes_of_an_earlier_version_has_no_grid(made: Made) -> None:
         buffer = io.BytesIO()
         pq.write_table(pa.table({**columns, "hashed_from": ["content"]}), buffer)
         made.store.put(one.key("tables", "scenes.parquet"), buffer.getvalue())
-    found = frame.scenes_table(made.store, [run, newer]).set_index("run")
+    found = frame.scene_fingerprints_table(made.store, [run, newer]).set_index("run")
     assert pd.isna(found.loc[run.id, "grid"])
     assert found.loc[newer.id, "grid"] == "g"

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from rvlab.errors import NotFound, SpecError
-from rvlab.frame.scene_counts import counts_key
-from rvlab.frame.windows import windows_table
+from rvlab.frame.counted_tables import counts_key
+from rvlab.frame.windows import ranked_windows_table
 from rvlab.model import Run
 from rvlab.model.tables import LAB_TABLES, WINDOWS_TABLE
 from rvlab.raster.score_scene import concat_scenes
@@ -32,7 +32,7 @@ def town(tmp_path):
 
 def ranked(made, by="error", which=slice(None), **more):
     store = Store(str(made.root))
-    return windows_table(
+    return ranked_windows_table(
         store, [Run.from_uri(uri) for uri in made.runs["uri"].iloc[which]], by, **more
     )
 
@@ -205,9 +205,9 @@ def test_score_of_an_object_detection_is_a_number_of_boxes(tmp_path):
     row = {"group": "validation", "scene": "s", "col": 0, "row": 0, "width": 64, "height": 64}
     counted = {"class": "tree", "tp": 3, "fp": 2, "fn": 1, "confident_fp": 1}
     put(store, run, [row | counted])
-    assert windows_table(store, [run])["score"].tolist() == [3.0]
-    assert windows_table(store, [run], "confident_error")["score"].tolist() == [1.0]
-    assert windows_table(store, [run], "class", classes="tree")["score"].tolist() == [4.0]
+    assert ranked_windows_table(store, [run])["score"].tolist() == [3.0]
+    assert ranked_windows_table(store, [run], "confident_error")["score"].tolist() == [1.0]
+    assert ranked_windows_table(store, [run], "class", classes="tree")["score"].tolist() == [4.0]
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_per_scene_limits_both_directions_of_a_difference(tmp_path):
     store, runs = some_runs(tmp_path, 2)
     put(store, runs[0], [row(64 * i, tp=i % 2, fn=(i + 1) % 2) for i in range(8)])
     put(store, runs[1], [row(64 * i, tp=(i + 1) % 2, fn=i % 2) for i in range(8)])
-    found = windows_table(store, runs, "difference", size=64, n=4, per_scene=2)
+    found = ranked_windows_table(store, runs, "difference", size=64, n=4, per_scene=2)
     assert sorted(found["score"]) == [-1, -1, 1, 1]
 
 
@@ -270,7 +270,7 @@ def test_comparison_of_two_runs_raises_when_one_is_left_out(tmp_path):
             pytest.warns(UserWarning, match="differ from those of"),
             pytest.raises(SpecError, match=r"two runs, got 1"),
         ):
-            windows_table(store, runs, by)
+            ranked_windows_table(store, runs, by)
 
 
 def test_labels_of_the_majority_of_runs_are_used(tmp_path):
@@ -279,7 +279,7 @@ def test_labels_of_the_majority_of_runs_are_used(tmp_path):
     for run in runs[1:]:
         put(store, run, [row(0, tp=1, fp=2)])
     with pytest.warns(UserWarning, match=f"{runs[0].id} is left out"):
-        assert windows_table(store, runs)["score"].tolist() == [2]
+        assert ranked_windows_table(store, runs)["score"].tolist() == [2]
 
 
 def test_run_without_windows_in_the_group_is_left_out_with_a_warning(tmp_path):
@@ -287,7 +287,7 @@ def test_run_without_windows_in_the_group_is_left_out_with_a_warning(tmp_path):
     put(store, runs[0], [row(0, fn=1)])
     put(store, runs[1], [])
     with pytest.warns(UserWarning, match="no windows in the group"):
-        assert len(windows_table(store, runs)) == 1
+        assert len(ranked_windows_table(store, runs)) == 1
 
 
 def test_incomplete_counts_are_reported_and_not_stored(town):
@@ -297,9 +297,9 @@ def test_incomplete_counts_are_reported_and_not_stored(town):
     path = town.root / "val-1-labels.tif"
     away = path.rename(path.with_suffix(".away"))
     with pytest.warns(UserWarning, match="are incomplete. Scene val-1"):
-        assert set(windows_table(store, [run])["scene"]) == {"val-0"}
+        assert set(ranked_windows_table(store, [run])["scene"]) == {"val-0"}
     away.rename(path)
-    assert set(windows_table(store, [run], n=99)["scene"]) == {"val-0", "val-1"}
+    assert set(ranked_windows_table(store, [run], n=99)["scene"]) == {"val-0", "val-1"}
 
 
 def test_integers_may_be_of_numpy_and_other_types_raise(town):

@@ -23,7 +23,7 @@ from matplotlib.text import Text
 
 from rvlab import plot
 from rvlab.plot._style import figure as figure_module
-from rvlab.plot._style.figure import width_in_letters
+from rvlab.plot._style.figure import text_width_chars
 from tests.plot.every_plot import PLOT_NAMES, draw_every_plot, sweep, two_runs
 from tests.raster.samples import Experiment
 
@@ -210,5 +210,5 @@ def cjk_font(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_ideographs_count_as_two_letters() -> None:
-    assert [width_in_letters(text) for text in ("ab", CJK[0], f"a{CJK[0]}\u2013")] == [2, 4, 6]
-    assert width_in_letters("TRUE_POSITIVES") > len("TRUE_POSITIVES")
+    assert [text_width_chars(text) for text in ("ab", CJK[0], f"a{CJK[0]}\u2013")] == [2, 4, 6]
+    assert text_width_chars("TRUE_POSITIVES") > len("TRUE_POSITIVES")

@@ -10,14 +10,14 @@ import pytest
 from rvlab.model import Run
 from rvlab.store import Store, annotation
 from rvlab.store.delete import delete_runs
-from rvlab.store.run_listing import finish_run, list_runs, register_runs
+from rvlab.store.run_listing import finish_run, list_runs, write_active_marks
 
 
 def ended_run(store: Store, number: int, experiment: str = "towns") -> Run:
     run = Run(store.uri, experiment, f"20261123-154201-{number:06x}")
     for name in ("spec.json", "rv/train/log.csv", "steps/train.json"):
         store.put(run.key(*name.split("/")), b"{}")
-    register_runs(store, [run])
+    write_active_marks(store, [run])
     finish_run(store, run, {})
     return run
 

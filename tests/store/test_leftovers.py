@@ -18,9 +18,9 @@ from rvlab.store.run_listing import (
     delete_stale_active_mark,
     finish_run,
     list_runs,
-    register_runs,
     reopen_run,
     run_exists,
+    write_active_marks,
 )
 
 
@@ -52,10 +52,10 @@ def test_only_unlisted_folders_and_stale_marks_are_leftovers(store: Store) -> No
     early, late = run(store, 1, "recipe.py"), run(store, 2, "recipe.py", "spec.json")
     ran = run(store, 3, "recipe.py", "spec.json", "steps/train.json")
     active, ended, stale = (run(store, n, "recipe.py", "spec.json") for n in (4, 5, 6))
-    register_runs(store, [active, stale])
+    write_active_marks(store, [active, stale])
     finish_run(store, ended, {})
     finish_run(store, stale, {})
-    register_runs(store, [stale])
+    write_active_marks(store, [stale])
     store.put("towns/annotations/20261123-154201-000004/x.json", b"{}")
     store.put("_data/synthetic_town/recipe.py", b"")
     assert kinds(store) == {
@@ -86,7 +86,7 @@ def test_recent_keys_may_belong_to_a_submission_in_progress(store: Store) -> Non
 def test_a_run_that_is_listed_meanwhile_is_not_removed(store: Store) -> None:
     one = run(store, 1, "recipe.py", "spec.json")
     (found,) = leftovers(store, older_than_s=0)
-    register_runs(store, [one])
+    write_active_marks(store, [one])
     assert not remove_leftover(store, found)
     assert store.exists(one.key("recipe.py"))
 
@@ -98,7 +98,7 @@ def test_a_run_that_is_reopened_while_its_mark_is_deleted_remains_listed(
     """Delete the mark before each request of the reopening in turn."""
     one = run(store, 1, "spec.json")
     finish_run(store, one, {})
-    register_runs(store, [one])
+    write_active_marks(store, [one])
     calls = 0
     put, delete, get = Store.put, Store.delete, Store.get
 
@@ -131,7 +131,7 @@ def test_a_deleted_mark_is_restored_if_its_run_is_reopened_meanwhile(
     """Reopen the run before each request of the deletion in turn."""
     one = run(store, 1, "spec.json")
     finish_run(store, one, {})
-    register_runs(store, [one])
+    write_active_marks(store, [one])
     delete, exists = Store.delete, Store.exists
 
     def between(number, method):

@@ -14,10 +14,10 @@ from rvlab.store import Store
 from rvlab.store.run_listing import (
     finish_run,
     list_runs,
-    lookup_runs,
-    register_runs,
+    listing_of_named_runs,
     reopen_run,
     run_exists,
+    write_active_marks,
 )
 
 
@@ -27,7 +27,7 @@ def run(store: Store, number: int) -> Run:
 
 def end_run(store: Store, number: int) -> Run:
     one = run(store, number)
-    register_runs(store, [one])
+    write_active_marks(store, [one])
     finish_run(store, one, {"number": number})
     return one
 
@@ -36,7 +36,7 @@ def test_a_run_is_listed_from_its_start_to_its_deletion(store: Store) -> None:
     one = run(store, 1)
     assert list_runs(store, "towns").ids == []
     assert not run_exists(store, one)
-    register_runs(store, [one])
+    write_active_marks(store, [one])
     assert (list_runs(store, "towns").runs, list_runs(store, "towns").active) == ([one], [one])
     finish_run(store, one, {})
     found = list_runs(store, "towns")
@@ -52,7 +52,7 @@ def test_a_run_ends_once_and_a_mark_beside_its_end_is_ignored(
 ) -> None:
     one = end_run(store, 1)
     # As if the process that ended it had been killed before deleting it.
-    register_runs(store, [one])
+    write_active_marks(store, [one])
     assert list_runs(store, "towns").active == []
     with pytest.raises(KeyExists):
         finish_run(store, one, {"another": True})
@@ -72,12 +72,12 @@ def test_a_rewritten_end_record_has_another_etag(store: Store) -> None:
 
 def test_named_runs_are_looked_up_one_by_one(store: Store) -> None:
     one, other, missing = end_run(store, 2), run(store, 1), run(store, 9)
-    register_runs(store, [other])
-    found = lookup_runs(store, "towns", [one.id, missing.id, other.id, one.id])
+    write_active_marks(store, [other])
+    found = listing_of_named_runs(store, "towns", [one.id, missing.id, other.id, one.id])
     assert found.ids == [one.id, missing.id, other.id]
     assert list(found.end_etags) == [one.id]
     assert not found.is_complete
-    many = lookup_runs(store, "towns", [one.id, *(f"none-{n}" for n in range(40))])
+    many = listing_of_named_runs(store, "towns", [one.id, *(f"none-{n}" for n in range(40))])
     assert (many.end_etags, len(many.ids), many.is_complete) == (found.end_etags, 41, False)
 
 
@@ -107,7 +107,7 @@ def test_first_listing_is_complete_for_any_page_boundaries(
     monkeypatch.setattr("rvlab.store.object_storage.MAX_KEYS_PER_PAGE", page)
     over = [end_run(store, 10 * n) for n in range(12)]
     going = [run(store, 10 * n + 5) for n in range(active)]
-    register_runs(store, going)
+    write_active_marks(store, going)
     index = [f"towns/cache/runs-3/000000012-0.pages/{over[n].id}" for n in boundaries]
     for key in index:
         store.put(key, b"")
@@ -126,7 +126,7 @@ def test_a_run_that_ends_during_the_listing_is_listed(
 ) -> None:
     monkeypatch.setattr("rvlab.store.object_storage.MAX_KEYS_PER_PAGE", 2)
     going = [run(store, n) for n in range(9)]
-    register_runs(store, going)
+    write_active_marks(store, going)
     left, lock, plain = list(going), Lock(), store._objects.pages
 
     def slow(prefix: str, after: str | None) -> Iterator[dict[str, str | None]]:

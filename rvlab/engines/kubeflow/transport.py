@@ -15,7 +15,7 @@ from typing import Any
 from rvlab.display.printable import format_duration
 from rvlab.errors import EngineError, MissingExtra
 from rvlab.settings import Profile
-from rvlab.store.patience import Outage
+from rvlab.store.patience import OutageLog
 
 CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S = 5.0, 60.0
 MIN_TRIES, RETRY_DELAY_S, MAX_RETRY_DELAY_S = 4, 0.5, 8.0
@@ -78,8 +78,8 @@ class KubeflowTransport:
         return min(READ_PATIENCE_S, self._profile.api_patience_s)
 
     @cached_property
-    def _outage(self) -> Outage:
-        return Outage(self._profile.api_patience_s, "Kubeflow")
+    def _outage(self) -> OutageLog:
+        return OutageLog(self._profile.api_patience_s, "Kubeflow")
 
     @cached_property
     def _client(self) -> Any:

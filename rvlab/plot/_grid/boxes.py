@@ -74,7 +74,7 @@ def box_truth_cell(context: RowContext, truth: Boxes) -> ScoredCell:
     return ScoredCell(_tinted_cell(context, boxes, colors), drawn_ids)
 
 
-def match_scene_boxes(
+def read_and_match_boxes(
     grid_row: GridRow,
     options: GridOptions,
     truth: Boxes | RvlabError,

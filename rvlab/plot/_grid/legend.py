@@ -11,7 +11,7 @@ import numpy as np
 
 from rvlab.plot._grid import colorize
 from rvlab.plot._style import theme
-from rvlab.plot._style.figure import text_inches, wrap_lines
+from rvlab.plot._style.figure import text_width_inches, wrap_lines
 from rvlab.raster.boxes import CELLS, DETECTION
 from rvlab.raster.config import RGB, Classes
 
@@ -75,9 +75,11 @@ def layout_legend(grid_legend: GridLegend, width: float) -> LegendLayout:
     """Compute the layout of a legend within a width in inches."""
     labels = [name for name, _ in grid_legend.entries] + [name for name, _, _ in grid_legend.lines]
     scale = (
-        (_BAR + 0.6 + text_inches(grid_legend.scale, theme.SMALL_PT)) if grid_legend.scale else 0.0
+        (_BAR + 0.6 + text_width_inches(grid_legend.scale, theme.SMALL_PT))
+        if grid_legend.scale
+        else 0.0
     )
-    wide = [text_inches(label, theme.SMALL_PT) + _PATCH for label in labels]
+    wide = [text_width_inches(label, theme.SMALL_PT) + _PATCH for label in labels]
     if len(labels) <= _MAX_PER_LINE and scale + sum(wide) <= width:
         per_line, used = len(labels), scale + sum(wide)
     else:
@@ -86,7 +88,9 @@ def layout_legend(grid_legend: GridLegend, width: float) -> LegendLayout:
     rows = math.ceil(len(labels) / per_line) if per_line else int(bool(grid_legend.scale))
     note = wrap_lines([grid_legend.note], width, _NOTE) if grid_legend.note else []
     beside = (
-        bool(rows) and len(note) == 1 and used + text_inches(grid_legend.note, _NOTE) + 0.2 <= width
+        bool(rows)
+        and len(note) == 1
+        and used + text_width_inches(grid_legend.note, _NOTE) + 0.2 <= width
     )
     return LegendLayout(per_line, rows, note, beside or not note)
 
@@ -139,7 +143,7 @@ def draw_grid_legend(
 def _draw_color_bar(ax: Axes, label: str, left: float, top: float) -> float:
     """Draw the color bar and return the left edge of what follows, in inches."""
     look: dict[str, Any] = {"fontsize": theme.SMALL_PT, "va": "center"}
-    middle, start = top + 0.1, left + text_inches(label, theme.SMALL_PT) + 0.25
+    middle, start = top + 0.1, left + text_width_inches(label, theme.SMALL_PT) + 0.25
     ax.text(left, middle, label, gid="scale", **look)
     ax.text(start - 0.05, middle, "0", ha="right", gid="scale", **look)
     bar = colorize.color_heat(np.linspace(0, 1, 256))[np.newaxis]

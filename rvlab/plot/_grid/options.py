@@ -209,7 +209,7 @@ class ScoredCell:
     f1: float | None = None
 
 
-def validate_row(grid_row: GridRow, options: GridOptions, window: raster.Window) -> None:
+def require_drawable_row(grid_row: GridRow, options: GridOptions, window: raster.Window) -> None:
     """Validate that a grid fits in memory and that the run has a class of interest.
 
     Args:

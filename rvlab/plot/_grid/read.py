@@ -19,8 +19,8 @@ from rvlab.plot._grid.options import (
     GridRow,
     RowContext,
     ScoredCell,
+    require_drawable_row,
     try_read,
-    validate_row,
 )
 from rvlab.raster.boxes import CELLS, DETECTION
 from rvlab.raster.display import select_channels
@@ -94,7 +94,7 @@ class RowReader:
             return shown(context.result(), found)
 
         def show_run(source: RunSource, comparison: Future[Any] | None) -> ScoredCell:
-            validate_row(grid_row, options, grid_row.clipped_window)
+            require_drawable_row(grid_row, options, grid_row.clipped_window)
             if comparison is not None:
                 found = boxes.box_prediction_cell(
                     context.result(), _raise_if_error(comparison.result())
@@ -126,7 +126,7 @@ class RowReader:
 
         def load() -> boxes.SceneBoxComparison:
             scene, classes = require_comparable(source, grid_row)
-            return boxes.match_scene_boxes(
+            return boxes.read_and_match_boxes(
                 grid_row, self.options, truth_future.result(), scene, classes
             )
 
@@ -175,7 +175,7 @@ def _read_image(grid_row: GridRow, options: GridOptions) -> raster.Chip:
         def window_of(grid: raster.Grid) -> raster.Window:
             learn(grid)
             window = grid_row.labels.clip(grid_row.window)
-            validate_row(grid_row, options, window)
+            require_drawable_row(grid_row, options, window)
             return window
 
         return raster.image(grid_row.labels.scene, window_of, **look)
@@ -185,7 +185,7 @@ def _read_truth(grid_row: GridRow, options: GridOptions) -> Any:
     """Read the truth: class ids of the window, or the boxes of the complete scene."""
     if grid_row.task in (CELLS, DETECTION):
         return boxes.read_whole_scene_truth_boxes(grid_row)
-    validate_row(grid_row, options, grid_row.clipped_window)
+    require_drawable_row(grid_row, options, grid_row.clipped_window)
     if grid_row.task != "semantic_segmentation":
         raise RasterError(f"Predictions of {_task_name(grid_row.task)} are not supported.")
     return segmentation.scene_truth_ids(grid_row, options)

@@ -181,7 +181,7 @@ def _pixel_density() -> int:
 def empty_figure(text: str) -> Figure:
     """Create a small figure that contains only a text."""
     made = new_figure(6.0, 1.2)
-    show_empty_reason(made.add_axes((0.0, 0.0, 1.0, 1.0)), text)
+    write_text_in_empty_axes(made.add_axes((0.0, 0.0, 1.0, 1.0)), text)
     return made
 
 
@@ -189,11 +189,11 @@ def draw_empty(text: str, ax: Axes | None) -> Figure | Axes:
     """Write why there is nothing to draw into `ax`, or into a small figure of its own."""
     if ax is None:
         return empty_figure(text)
-    show_empty_reason(ax, text)
+    write_text_in_empty_axes(ax, text)
     return ax
 
 
-def show_empty_reason(ax: Axes, text: str) -> None:
+def write_text_in_empty_axes(ax: Axes, text: str) -> None:
     """Write the reason into an empty axes."""
     ax.set_xticks([])
     ax.set_yticks([])
@@ -306,12 +306,12 @@ def _has_glyph(path: str, letter: str) -> bool:
     return bool(get_font(path).get_char_index(ord(letter)))
 
 
-def text_inches(text: str, points: float) -> float:
+def text_width_inches(text: str, points: float) -> float:
     """Estimate the width of a line in inches."""
-    return width_in_letters(text) * _LETTER_WIDTH * points / 72
+    return text_width_chars(text) * _LETTER_WIDTH * points / 72
 
 
-def width_in_letters(text: str) -> int:
+def text_width_chars(text: str) -> int:
     """Return the width of a text in mean letters: an ideograph is as wide as two.
 
     Text of mostly capitals is a fifth wider.
@@ -340,6 +340,6 @@ def _break_words(text: str, max_chars: int) -> list[str]:
     marked = re.sub(
         rf"\S{{{max_chars},}}", lambda m: _BREAK_POINT.sub(f"{_BREAK_MARK} ", m[0]), marked
     )
-    max_chars = max(4, max_chars * len(text) // max(1, width_in_letters(text)))
+    max_chars = max(4, max_chars * len(text) // max(1, text_width_chars(text)))
     lines = textwrap.wrap(marked, max_chars, break_on_hyphens=False)
     return [line.replace(f"{_BREAK_MARK} ", "").replace(_BREAK_MARK, "") for line in lines] or [""]

@@ -26,7 +26,7 @@ _SMALL_BYTES = 2**25
 _BATCH_VALUES = 2**21
 
 
-def read_parquet(key: str, data: bytes) -> pa.Table:
+def decode_parquet(key: str, data: bytes) -> pa.Table:
     """Read a parquet file within the limits of `rvlab.model.limits`.
 
     The footer is checked before any data is decoded. Text is decoded as a dictionary first, since

@@ -1,8 +1,8 @@
-"""JSON records of runs, and the spec, which is written when a run is submitted."""
+"""The spec of a run: the record that is written when the run is submitted."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rvlab.errors import RecordBroken
 from rvlab.model import Run, Spec
@@ -42,20 +42,3 @@ def require_spec_of(spec: Spec, experiment: str, run_id: str, key: str) -> None:
             f"{key} is the record of another run, {spec.experiment[:100]}/{spec.run[:100]}: was "
             "it copied or renamed by hand?"
         )
-
-
-def parse_record(key: str, data: bytes) -> dict[str, Any]:
-    """Parse the JSON object of a record; RecordBroken if the bytes do not hold one.
-
-    Text must be UTF-8 without lone surrogates, with at most 200 levels of nesting. Writers of
-    records satisfy this, and few libraries can read anything else.
-    """
-    from pydantic_core import from_json  # in a third of the time of json.loads
-
-    try:
-        record = from_json(data)
-    except ValueError as exc:
-        raise RecordBroken(f"{key} is not whole JSON: {exc}.") from exc
-    if not isinstance(record, dict):
-        raise RecordBroken(f"{key} holds {type(record).__name__}, not a JSON object.")
-    return record

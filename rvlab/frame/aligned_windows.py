@@ -52,7 +52,7 @@ class AlignedWindows:
         return np.asarray((self.tp[0] + self.fn[0]).sum(axis=-1))
 
 
-def comparable_windows(
+def align_windows(
     tables: Mapping[str, pa.Table], group: str | None, scenes: str | Sequence[str] | None
 ) -> AlignedWindows:
     """Align the counts of several runs to the same windows.

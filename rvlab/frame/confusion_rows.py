@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rvlab.frame.tables import scenes_table
+from rvlab.frame.tables import scene_fingerprints_table
 from rvlab.store import Store
 from rvlab.store.run_listing import RunListing
 
@@ -16,7 +16,7 @@ NO_OBJECT = "(no object)"
 """In these matrices, the truth of false positives and the prediction of false negatives."""
 
 
-def matrices_of_counts(
+def confusion_rows_from_counts(
     store: Store,
     listings: Sequence[RunListing],
     counts: pd.DataFrame,
@@ -39,7 +39,7 @@ def matrices_of_counts(
     """
     import pandas as pd
 
-    scored = scenes_table(store, listings)[["run", "group", "scene"]]
+    scored = scene_fingerprints_table(store, listings)[["run", "group", "scene"]]
     pairs = {"tp": (0, 0), "fn": (0, 1), "fp": (1, 0)}
     cells = pd.DataFrame(
         [

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rvlab.errors import KeyMissing, NotFound, RvlabError, StoreError
-from rvlab.frame.parquet import conform_to_schema, read_parquet
+from rvlab.frame.untrusted_parquet import conform_to_schema, decode_parquet
 from rvlab.model import Run
 from rvlab.model.limits import TABLE_BYTES
 from rvlab.model.schema import TableSchema
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     """Raises RecordBroken for a table with invalid values, given its key."""
 
 
-def load_scene_counts(
+def load_or_count_tables(
     store: Store,
     wanted: Sequence[Run],
     schema: TableSchema,
@@ -110,7 +110,7 @@ def _decode_counts(
     if isinstance(data, RvlabError):
         return data
     try:
-        table = conform_to_schema(key, read_parquet(key, data), schema)
+        table = conform_to_schema(key, decode_parquet(key, data), schema)
         validate(key, table)
     except RvlabError as exc:
         return exc
