@@ -1,5 +1,5 @@
 # make demo   trains real runs and writes executed notebooks and figures to demo/
-# make test   the tests affected by a change, the notebooks included: about a quarter of an hour on two cores
+# make test   the tests that a contributor needs, the notebooks included: about a quarter of an hour on two cores
 # make test-slow  the other tests: Docker images, the demo at full size, runs with separate imports,
 #             statistics, faults, load
 # make check  formatting, lint, types, layers, known vulnerabilities

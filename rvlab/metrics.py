@@ -1,7 +1,7 @@
 """Metrics of predictions, computed from confusion matrices or counts.
 
 A confusion matrix has rows = truth and columns = prediction, as in Raster Vision and scikit-learn.
-Every function works on the last axes and preserves the leading ones, so a stack of matrices of
+Every metric works on the last axes and preserves the leading ones, so a stack of matrices of
 shape ``(..., K, K)`` (one per scene, per bootstrap sample, …) takes one call:
 
     precision, recall, f1, iou                            -> (..., K), NaN where undefined
@@ -78,7 +78,7 @@ def confusion_matrix(
     Args:
         truth: Class ids of the labels, shape (rows, columns).
         prediction: Class ids of the prediction, same shape.
-        number: Number of classes; pixels with larger ids are ignored.
+        number: Number of classes; pixels with an id of `number` or more are ignored.
         inside: Mask of the pixels to count; None counts all.
     """
     known = (truth < number) & (prediction < number)

@@ -212,6 +212,6 @@ def threshold_index(iou: float) -> int:
     near = np.flatnonzero(np.isclose(IOU_THRESHOLDS, iou, rtol=0, atol=1e-9))
     if not len(near):
         raise SpecError(
-            f"iou must be 0.50, 0.55, … or 0.95, at which boxes are matched; got {iou}."
+            f"iou must be 0.50, 0.55, … or 0.95, at which objects are matched; got {iou}."
         )
     return int(near[0])

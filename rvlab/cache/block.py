@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RowBlock:
-    """Rows of a table, ordered by the key that they were read from.
+    """Rows of a table, grouped by the key that they were read from, in the order of `keys`.
+
+    Its length is the number of keys.
 
     A row is valid while its key has the ETag that it had when the row was read.
 

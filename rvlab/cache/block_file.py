@@ -36,7 +36,7 @@ MAX_ROWS = 50_000_000
 """Most rows of a block."""
 
 FILE_NAME = re.compile(r"(\d{9})-[0-9a-f]{32}\.(arrow|zst)")
-"""File names of blocks: number of keys, digest, and format."""
+"""File names of blocks: number of keys, digest, and a suffix for local or shared."""
 
 _MAGIC = b"rvlab-%d\n" % FORMAT
 _ALIGNMENT = 64
@@ -63,7 +63,7 @@ def encode(block: RowBlock) -> pa.Buffer:
 
 
 def stream_block(block: RowBlock, out: Any) -> None:
-    """Write a block as uncompressed bytes, without a copy of its rows.
+    """Write a block as uncompressed bytes, without a copy of its rows if they are one chunk.
 
     Args:
         block: The block.
@@ -160,7 +160,7 @@ class ContentAddressedFile:
 
     Args:
         key_count: The number of keys of the block.
-        context: The table of the block, so that the same content has another name in another one.
+        context: The store and table of the block: the same content has another name in others.
         file: Receives the content; None only computes the name.
     """
 

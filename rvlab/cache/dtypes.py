@@ -25,7 +25,7 @@ def cast_or_missing(column: Sequence[Any], dtype: Any) -> pd.Series[Any]:
 
 
 def fits_64_bits(value: Any, dtype: Any) -> bool:
-    """Return whether a number fits in 64 bits."""
+    """Return whether a number is in the range of an integer of 64 bits, or of a float64."""
     if isinstance(value, int):
         return -(2**63) <= value < 2**63 if dtype == WHOLE else abs(value) < 2**1023
     return True

@@ -24,7 +24,7 @@ def try_make_private_folder(folder: Path) -> bool:
     The result is cached for the process.
 
     Warns:
-        UserWarning: If another user owns it or may write to it.
+        UserWarning: If another user owns it, or it is not a folder.
     """
     try:
         make_folder(folder)

@@ -166,7 +166,7 @@ class Query:
                 boundaries = page_boundaries(known[name] or ())
             split = self.store.listing_ranges(end_record_keys(name, boundaries))
             ranges += [(name, start, end) for start, end in split.items()]
-        # List active runs before ended ones, so that a run that ends meanwhile is in one of them.
+        # List active runs before ended ones: a run that ends meanwhile is in both listings.
         going = {name: list(future.result()) for name, future in active.items()}
         ended: dict[str, EtagByKey] = {name: {} for name in names}
         pages: list[Future[EtagByKey]] = []

@@ -19,7 +19,7 @@ from rvlab.cache.block import RowBlock, concat_blocks
 from rvlab.cache.block_file import key_count_in_name
 from rvlab.cache.local import LocalRowCache
 from rvlab.cache.shared import SharedRowCache
-from rvlab.errors import StoreError
+from rvlab.errors import StoreError, StoreUnreachable
 from rvlab.model import CACHE_DIR, Run
 from rvlab.store import Store
 from rvlab.store.store import page_boundaries
@@ -72,7 +72,7 @@ ANNOTATIONS = CachedTable("edits", _has_annotation_schema)
 """Tags, notes and archiving, as JSON text."""
 
 _read_only: set[str] = set()
-"""Stores that refused a write of this process."""
+"""Stores to which a write of this process has failed."""
 
 _evictions: Counter[str] = Counter()
 """How often this process has evicted runs, by store."""
@@ -299,6 +299,8 @@ def _write_shared(
         return rows
     try:
         return _merge_shared(shared, table, rows)
+    except StoreUnreachable:  # the rows are written after a later query
+        return rows
     except StoreError:  # a reader without write access gets no warning
         _read_only.add(store.uri)
         return rows

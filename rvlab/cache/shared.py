@@ -73,7 +73,7 @@ class SharedRowCache:
         return found
 
     def read(self, name: str) -> RowBlock | None:
-        """Read a block; None if it is missing, or fails a check and is added to `damaged`."""
+        """Read a block; None if it cannot be read, or fails a check and is added to `damaged`."""
         started = self.prefetched.pop(name, None)
         if started is not None and not started.cancelled():
             return started.result()

@@ -205,8 +205,8 @@ def run_labels(
 
     Returns:
         For each run, by its id as text, its lines, such as ``["lr = 0.01", "width = 8"]``. If two
-        are equal, the ``seed`` is added, if the runs differ in it. If the runs differ in neither,
-        the label is the ``name``; if two names are equal, too, the id.
+        runs have equal lines, the ``seed`` is added, if the runs differ in it. To lines that are
+        still equal, or empty, the ``name`` is added; if two names are equal, the id.
     """
     runs = table.drop_duplicates("run")
     ids = [str(run) for run in runs["run"]]

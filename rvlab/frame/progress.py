@@ -12,7 +12,7 @@ from typing import Any
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreUnreachable
 from rvlab.frame.run_rows import QUERY_AFTER_S, parse_step_record, row_from_end_record
 from rvlab.model import FINAL_STATES, STEPS, Run, StepRecord
-from rvlab.model.limits import LOG_BYTES, RECORD_BYTES
+from rvlab.model.limits import CONFIG_BYTES, LOG_CSV_BYTES, RECORD_BYTES
 from rvlab.model.train_log import parse_epochs
 from rvlab.store import Store, parse_record
 
@@ -80,11 +80,12 @@ class RunProgress:
 
 
 class ProgressReader:
-    """Reads the progress of one run; each call of `advance` makes at most one request.
+    """Reads the progress of one run, in cycles of which each call of `advance` makes one part.
 
-    A cycle lists the step records, reads those that have changed, the training log if training
-    runs, and the end of the step's log if `reads_log` is set. The end record is read when no step
-    record has changed.
+    A part is one request, or two for the end of a log. A cycle lists the step records and reads
+    those that have changed, the training log if training runs or the run has ended, and the end of
+    the step's log if `reads_log` is set or a step failed. The end record is read when no step
+    record has changed or no step is running.
 
     Args:
         store: The store of the run.
@@ -229,7 +230,7 @@ class ProgressReader:
             self.progress.epochs = self._read_epochs()
             yield
         try:
-            data = self._store.get(self._run.key("rv", "train", "log.csv"), limit=LOG_BYTES)
+            data = self._store.get(self._run.key("rv", "train", "log.csv"), limit=LOG_CSV_BYTES)
             self.progress.history = parse_epochs(data.decode(errors="replace"))
         except (KeyMissing, RecordBroken):
             self.progress.history = []  # no epoch has ended yet
@@ -241,7 +242,7 @@ class ProgressReader:
         """Return the number of epochs in Raster Vision's config."""
         key = self._run.key("rv", "pipeline-config.json")
         try:
-            config: Any = parse_record(key, self._store.get(key, limit=LOG_BYTES))
+            config: Any = parse_record(key, self._store.get(key, limit=CONFIG_BYTES))
         except (KeyMissing, RecordBroken):
             return None
         for name in ("backend", "solver", "num_epochs"):
@@ -315,8 +316,9 @@ def progress_by_step(
 def estimate_left_s(progress: RunProgress, typical_s: Mapping[str, float]) -> float | None:
     """Estimate how many seconds a running run still takes.
 
-    Training: the epochs left times the median time of an epoch so far. Other steps: the median
-    duration in other runs, `typical_s`, less the time that the step has run.
+    Training, once an epoch has ended: the epochs left times the median time of an epoch so far.
+    Other steps, and training before: the median duration in other runs, `typical_s`, less the time
+    that the step has run.
 
     Returns:
         Seconds; None if the duration of a step that is left is unknown.

@@ -37,7 +37,7 @@ class EndRecord:
     state: str = field(
         metadata=column_field(
             "`succeeded`, `failed` or `cancelled`; of a run without an end `queued`, `running`, "
-            "`lost` (no heartbeat) or `broken` (its records cannot be read).",
+            "`not submitted`, `lost` (no heartbeat) or `broken` (its records cannot be read).",
             in_report=True,
         )
     )
@@ -58,7 +58,7 @@ class EndRecord:
     device: str | None = field(
         default=None,
         metadata=column_field(
-            "`cpu`, or `cuda` with the name of the GPU, of the step train.", in_report=True
+            "`cpu`, or `cuda` with the name of the GPU, of train, else of predict.", in_report=True
         ),
     )
     eval_set: str | None = field(

@@ -1,6 +1,7 @@
-"""Size limits for files that other programs may have written, each with its reason.
+"""Limits for files that other programs may have written, each with its reason.
 
-A larger file is refused with a message that has its size and the limit. The limits are far above
+A larger file is refused with a message that has its size and the limit; of a log only the end is
+read. The limits are far above
 what rvlab or Raster Vision writes, and far below what exhausts the reader's memory.
 """
 

@@ -16,7 +16,9 @@ HEARTBEAT_S = 5.0
 """Interval at which a running step rewrites its record, in seconds."""
 
 HEARTBEAT_TIMEOUT_S = 60.0
-"""Age of a heartbeat, in seconds, above which the engine is queried for the state."""
+"""Age of a heartbeat, in seconds, above which a run may be lost.
+
+The engine is queried for its state, if it does not write heartbeats itself."""
 
 STEP_STATES = ("running", "succeeded", "failed", "cancelled")
 
@@ -152,7 +154,7 @@ def end_record(
     eval_sets: Mapping[str, str] | None = None,
     epochs: int | None = None,
 ) -> dict[str, Any]:
-    """Build the end record of a run, which has all columns of its row in the table of runs.
+    """Build the end record of a run, with all recorded columns of its row in the table of runs.
 
     Args:
         spec: The record of the run's spec.

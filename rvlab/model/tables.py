@@ -275,8 +275,8 @@ _COMPUTED = (
     Column(
         "duration",
         SPAN_S,
-        "From `started` to `ended`, or up to now; missing if it would be negative because the "
-        "clocks of two machines differ.",
+        "From `started` to `ended`, or up to now while the run is running; missing for a lost "
+        "run, and if it would be negative because the clocks of two machines differ.",
         in_report=True,
     ),
     Column(

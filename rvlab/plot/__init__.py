@@ -6,8 +6,8 @@ the history, reads it; it also takes that table itself.
 
 ``hue`` is the column that colors, ``label`` the one that names the runs, ``metric`` the metric. All
 functions return a figure, which a notebook shows once when the call is the last line of a cell.
-With ``ax`` they draw on these axes and return them. No function calls ``plt.show()``, or changes
-``rcParams`` or the table.
+Those with an argument ``ax`` draw on these axes and return them. No function calls
+``plt.show()``, or changes ``rcParams`` or the table.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def predictions(
             uint8, and stretches other types from the 2nd to the 98th percentile.
         label: The column that names the runs; None uses the parameters in which they differ.
         max_px: Longest side of the pixels that are read for a cell; larger windows are subsampled.
-            A grid of more than a gigabyte of pixels shows an error in each cell.
+            A row shows an error if a grid of such rows would need more than a gigabyte of pixels.
         margin_px: Pixels of the scene that are added on each side of the `windows`, such as 30 for
             the windows of `rvlab.Lab.objects`, which end at the object.
 

@@ -32,7 +32,8 @@ def require_same_imagery(
 
     Raises:
         RasterError: If an image cannot be opened.
-        SpecError: If one differs; the message has both values.
+        SpecError: If one differs, with both values; or if files of one image do not overlap, or
+            their CRSs cannot be transformed.
     """
     names = list(dict.fromkeys(uri for image in images for uri, _ in image.files))
     with ThreadPoolExecutor(HEADER_READERS) as pool:
@@ -197,7 +198,7 @@ def require_labels(
     pairs: Mapping[str, ImageFiles],
     profiles: Mapping[str, RasterProfile],
 ) -> None:
-    """Require that files of labels can be read, and rasters have the size of their images.
+    """Require that labels can be read, and rasters of labels have the grids of their images.
 
     Args:
         rules: As for `require_same_imagery`.
@@ -206,7 +207,7 @@ def require_labels(
 
     Raises:
         RasterError: If a file cannot be opened.
-        SpecError: If a size differs.
+        SpecError: If a size or CRS differs, or the corners are more than a pixel apart.
     """
     for uri, image in pairs.items():
         if rules.labels == "vector":

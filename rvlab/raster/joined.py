@@ -1,4 +1,4 @@
-"""Reading of a MultiRasterSource: several rasters whose channels are joined on the first's grid.
+"""Read a MultiRasterSource: several rasters whose channels are joined on the primary one's grid.
 
 Each other raster is read at the map coordinates of the window's corners, and resampled to the
 pixels of the primary one, as Raster Vision 0.31 does. It may have another pixel size or CRS.

@@ -56,12 +56,12 @@ class SceneLabels:
 
     @property
     def image_grid(self) -> Grid:
-        """The grid of the whole image, or of its labels if the image cannot be read.
+        """The grid of the whole image; if it cannot be read, of the labels, else of the prediction.
 
         The header is read once.
 
         Raises:
-            RasterError: If neither can be read; the message is about the image.
+            RasterError: If none of them can be read; the message is about the image.
         """
         with self._lock:
             if self._grid is None:
@@ -252,7 +252,7 @@ def require_grid_of_scene(found: Grid, grid: Grid) -> None:
         grid: Grid of the scene.
 
     Raises:
-        RasterError: If sizes, CRSs or positions differ. Without a CRS only the size counts.
+        RasterError: If sizes, CRSs or positions differ. If either has no CRS, only sizes count.
     """
     if (found.width, found.height) != (grid.width, grid.height):
         raise RasterError(
@@ -321,7 +321,7 @@ def _from_colors(
     joined = (codes[0] << 16 | codes[1] << 8 | codes[2])[np.newaxis]
     ids = {r << 16 | g << 8 | b: number for number, (r, g, b) in enumerate(own.colors)}
     null = own.null_id if own.null_id is not None else len(own)
-    # Other colors keep their blue.
+    # The cast to uint8 leaves the blue value of other colors, as Raster Vision's does.
     return _map_values(joined, {0: null} | ids, others).astype(np.uint8)
 
 
@@ -344,7 +344,7 @@ def _map_values(
 def _labels_offset(image: Grid, box: Window | None, labels: Grid, uri: str) -> tuple[int, int]:
     """Return the column and row of the scene's corner in its label raster.
 
-    Raster Vision assumes that both have the same pixel size; here it is checked.
+    Raster Vision assumes that both have the same pixel size. It is checked if both have one CRS.
     """
     from rasterio.warp import transform
 

@@ -29,7 +29,7 @@ from rvlab.raster.gdal import (
 from rvlab.raster.sidecars import KEEP_S, known_sidecars
 
 READERS = 16
-_STEP = 1e-3  # of a pixel: differences of pixel sizes below it are rounding
+_STEP = 1e-3  # in pixels: smaller deviations of offsets and sizes from whole numbers are rounding
 
 _made: TTLCache[tuple[str, ...], bytes] = TTLCache(64, KEEP_S)
 _lock = Lock()

@@ -213,7 +213,7 @@ def read_choosing(
 def require_small_source(
     uri: str, dataset: Any, part: Window, shape: tuple[int, int], bands: int
 ) -> None:
-    """Raise RasterError if a read would touch far more pixels than it returns."""
+    """Raise RasterError if a read needs more than `RASTER_SOURCE_PIXELS` pixels of the file."""
     step = max(1.0, part.height / shape[0], part.width / shape[1])
     finest = max((f for f in dataset.overviews(1) if f <= step), default=1) if step > 1 else 1
     pixels = part.area * bands // finest**2

@@ -56,7 +56,7 @@ def register_store(store: Store) -> Store:
 
 
 def registered_stores() -> list[Store]:
-    """List the stores that are registered in this process, the last one first."""
+    """List the stores that are registered in this process, the newest first."""
     return list(_registered.values())[::-1]
 
 
@@ -71,8 +71,7 @@ def store_for_uri(uri: str) -> Store:
     A URI beside a registered store in the same bucket is opened with that store's access. If stores
     in one bucket are registered with several accesses, the first one that finds the URI is used.
 
-    Plots receive tables with URIs but without credentials; this function joins the two. It stores
-    addresses only, never data.
+    Plots receive tables with URIs but without credentials; this function joins the two.
     """
     clean = normalize_uri(uri)
     if "://" not in clean:
@@ -175,6 +174,7 @@ def allowed_prefixes() -> tuple[str, ...]:
 
     Raises:
         SpecError: If the settings cannot be read.
+        NotFound: If ``$RVLAB_CONFIG`` does not name a file.
     """
     text = os.environ.get(ALLOW)
     if text:

@@ -15,7 +15,7 @@ CHECK_DIR = "_check"
 
 
 def check_store(store: Store) -> list[CheckResult]:
-    """Put, get, list, put conditionally and delete a key; after a failed put nothing else.
+    """Put, get, list, put conditionally and delete a key; after a failed put only delete it.
 
     Returns:
         One result per call, in this order.

@@ -35,7 +35,7 @@ class Clock:
         self._asked: float | None = None
 
     def now(self) -> datetime | None:
-        """Return the server's time in UTC, to the second; None if it does not report one."""
+        """Return the server's time in UTC, to the second; None without an answer or a time."""
         with self._lock:
             moment = time.monotonic()
             if self._asked is None or moment - self._asked > VALID_S:

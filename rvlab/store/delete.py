@@ -78,4 +78,4 @@ def _translate_errors(prefix: str) -> Iterator[None]:
     except FileNotFoundError:
         return
     except OSError as exc:
-        raise StoreError(f"The empty folder {prefix!r} cannot be removed: {exc}.") from exc
+        raise StoreError(f"The folder {prefix!r} cannot be removed: {exc}.") from exc

@@ -56,7 +56,7 @@ def write_layout_number(store: Store) -> None:
         store.put_json(LAYOUT_KEY, {"schema": LAYOUT, "created": utc_now()}, if_absent=True)
     except KeyExists:
         return
-    if store.layout_recorded:
+    if store.layout_recorded:  # the put replaced the number, so the storage ignores its condition
         store.forgo_conditional_puts()
     store.layout_recorded = True
 

@@ -30,7 +30,7 @@ def user_cache_dir() -> Path:
     import platformdirs
 
     given = os.environ.get("RVLAB_CACHE")
-    return Path(given) if given else Path(platformdirs.user_cache_dir("rvlab"))
+    return Path(given).expanduser() if given else Path(platformdirs.user_cache_dir("rvlab"))
 
 
 class Unscannable(Exception):

@@ -81,13 +81,14 @@ class ObjectStorage(Protocol):
         """Write a local file, which may be larger than memory, to a key atomically."""
 
     def replace(self, key: str, data: bytes, etag: str | None) -> str | None:
-        """Write a key if its ETag is still `etag`; a `etag` of None requires a missing key.
+        """Write a key if its ETag is still `etag`; an `etag` of None requires a missing key.
 
         Returns:
             Its new ETag. None where the kind of storage has no such write: then it is a `put`.
 
         Raises:
-            KeyChanged: If the key is another by now; it is not written.
+            KeyChanged: If its ETag is another by now; it is not written.
+            KeyExists: If `etag` is None and the key exists.
         """
 
     def delete(self, key: str) -> None:

@@ -53,7 +53,7 @@ class NoConditionalPut(StoreError):
 
 
 def to_store_error(exc: Exception, where: str, key: str, advice: str = "") -> StoreError:
-    """Translate an error of obstore; its long text is available as the cause only.
+    """Translate an error of obstore to one sentence.
 
     Args:
         exc: The error.

@@ -4,7 +4,8 @@
 preserves the data. It outlives the notebook that started it. The folder, readable by its owner
 only, holds::
 
-    server.json     ports and keys
+    server.json     ports, keys and process id
+    lock            locked while the server is started or stopped; marks the folder as rvlab's
     bucket          the name of its bucket
     server.log      output since its start; server.log.old, that of the start before
     internal.pem    certificate and key of its internal ports, new at each start
@@ -103,7 +104,8 @@ def start_server(folder: str | Path | None = None, *, timeout_s: float = 120) ->
 
     Raises:
         ServerError: If it does not start (the message ends with the last lines of its log), if
-            ``server.json`` is invalid, or on Windows.
+            ``server.json`` is invalid, if the folder cannot be used (it has other files, a comma in
+            its path, or is locked for too long), or on Windows.
         MissingExtra: If SeaweedFS is not installed.
     """
     home, deadline = _server_folder(folder), time.monotonic() + timeout_s

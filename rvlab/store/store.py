@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 
 
 class Store:
-    """Keys below one root URI, read and written as a whole.
+    """Keys below one root URI. Objects are written as a whole, and read as a whole or in ranges.
 
     Args:
         uri: A local folder, ``s3://bucket/prefix``, or any URI that fsspec opens.

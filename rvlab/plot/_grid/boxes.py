@@ -81,7 +81,7 @@ def read_and_match_boxes(
     scene: raster.Scene,
     classes: raster.Classes,
 ) -> SceneBoxComparison:
-    """Read the boxes of a run and match them with the truth, once per scene.
+    """Read the boxes of a run in a scene and match them with the truth.
 
     Args:
         grid_row: Any window of the scene.
@@ -105,7 +105,7 @@ def box_prediction_cell(context: RowContext, comparison: SceneBoxComparison) -> 
     """Build the cell of a run.
 
     Raises:
-        RasterError: If the run has nothing to show.
+        RasterError: For errors without a truth, or scores of boxes without scores.
     """
     classes, show, is_cells = (
         context.grid_row.run_classes,

@@ -120,8 +120,8 @@ def color_errors(
     Args:
         truth: Class ids, shape (rows, columns).
         prediction: Predicted class ids, same shape.
-        classes: The classes of the run. Pixels whose truth is the null class, or no class, stay
-            transparent.
+        classes: The classes of the run. Pixels whose truth is the class of unlabelled pixels, or
+            no class, stay transparent.
         class_ids: Ids of the classes of interest.
         inside: Mask of labelled pixels; others stay transparent. None includes all pixels.
         colors: Colors of the outcomes, in the order of `ERROR_COLORS`.

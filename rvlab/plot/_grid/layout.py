@@ -135,7 +135,7 @@ def draw_grid(
         grid_legend: The legend of the grid.
 
     Returns:
-        A figure about 11 inches wide, or wider for more than six columns. Its only axes covers
+        A figure at most 11.5 inches wide, or wider for more than six columns. Its only axes covers
         the figure; the unit is an inch, from the upper left corner down.
     """
     columns = len(headings)
@@ -316,7 +316,7 @@ def _draw_frames(ax: Axes, boxes: Sequence[AxesRect]) -> None:
 
 
 def draw_scale_bar(ax: Axes, box: AxesRect, metres: float) -> None:
-    """Draw a scale bar at the lower left, of a round length of about a quarter of the width.
+    """Draw a scale bar at the lower left, of a round length of at most 0.3 of the width.
 
     Args:
         ax: Axes whose y axis points down.

@@ -153,7 +153,7 @@ def mask_prediction_cell(
     """Build the cell of a run.
 
     Raises:
-        RasterError: If the run has nothing to show.
+        RasterError: If the prediction cannot be read, or errors are shown without a truth.
     """
     options = context.options
     scored: ScoredPrediction | RvlabError
