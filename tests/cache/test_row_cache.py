@@ -25,7 +25,7 @@ from rvlab.cache.background import DeferredWrites
 from rvlab.cache.block import RowBlock
 from rvlab.cache.local import LocalRowCache
 from rvlab.cache.shared import SharedRowCache
-from rvlab.errors import StoreError
+from rvlab.errors import StoreError, StoreUnreachable
 from rvlab.model import Run
 from rvlab.store import S3Access, Store
 from rvlab.store.object_storage import ObstoreStorage
@@ -389,6 +389,25 @@ def test_reader_without_write_permission_gets_the_same_table(
         assert len(table(store)) == 5
     assert len(asked) == 1  # the write is not retried
     assert blocks(store) == []
+
+
+@pytest.mark.usefixtures("cache", "small")
+def test_shared_blocks_are_written_after_an_outage(
+    store: Store, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(4):
+        made.ended({"lr": n})
+
+    def fails(_key: str, *_: Any, **__: Any) -> None:
+        raise StoreUnreachable("The store does not answer.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._objects, "put", fails)
+        assert len(table(store)) == 4
+    assert blocks(store) == []
+    made.ended({"lr": 4})
+    assert len(table(store)) == 5
+    assert len(blocks(store)) == 1
 
 
 @pytest.mark.usefixtures("cache", "small")
