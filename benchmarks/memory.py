@@ -1,4 +1,4 @@
-"""Benchmark: the peak memory of ``lab.runs()`` for 10,000 ended runs with some 60 columns.
+"""Benchmark: the peak memory of ``lab.runs()`` for 10,000 ended runs with some 70 columns.
 
 A fresh process reads another store with 600 runs, so that all code is loaded, opens the lab, and
 measures its memory; then it calls ``lab.runs()`` once. The result is the increase of peak memory

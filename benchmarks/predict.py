@@ -3,8 +3,8 @@
 A small model is trained first. Then ``lab.predict`` runs on the local engine, as for a user. Peak
 memory is that of the processes of the steps, as their records have it.
 
-Goal: at most 2 GB. The time is compared with reading the image block by block with rasterio, the
-lower limit, of which a real model takes many times as long.
+Goal: at most 2 GB. The time is compared with the lower limit: reading the image block by block with
+rasterio. A prediction takes many times as long.
 
     python benchmarks/predict.py [--side 20000] [--chip 256] [--overlap 0.25] [--labels]
 """

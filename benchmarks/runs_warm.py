@@ -10,8 +10,8 @@ fresh process that calls twice. The libraries are imported before.
   SQLite file;
 * ``parquet``: ``pd.read_parquet`` of the table that ours returned, from a local file.
 
-For information, one plain listing of the end records on S3, page after page. A result that is
-always up to date cannot be much faster there.
+For information, one plain listing of the end records on S3, page after page. Every up-to-date
+table needs such a listing; rvlab requests its pages in parallel.
 
 Goals: the second call from a folder at least 100 x faster than MLflow's second call, and every call
 at most 5 x ``read_parquet``.

@@ -149,27 +149,27 @@ def make(
         The runs that have just been written.
     """
     rng = random.Random(seed)
-    moments = datetime.now(UTC) - EVERY_S * timedelta(seconds=1) * (0 if now else runs)
+    start = datetime.now(UTC) - EVERY_S * timedelta(seconds=1) * (0 if now else runs)
     for first in range(0, runs, BATCH):
         numbers = range(first, min(first + BATCH, runs))
         made: list[Run] = []
         memory = in_memory(store)
-        for of in range(experiments):
-            name = EXPERIMENT if experiments == 1 else f"{EXPERIMENT}-{of}"
-            own_numbers = [n for n in numbers if n % experiments == of]
+        for experiment_number in range(experiments):
+            name = EXPERIMENT if experiments == 1 else f"{EXPERIMENT}-{experiment_number}"
+            own_numbers = [n for n in numbers if n % experiments == experiment_number]
             # At most one id per second: of a thousand ids in one second, two may be equal.
             ids = [
-                new_run_id(moments + timedelta(seconds=n * (1 if now else EVERY_S)))
+                new_run_id(start + timedelta(seconds=n * (1 if now else EVERY_S)))
                 for n in own_numbers
             ]
             points = [point(rng) for _ in own_numbers]
             submit_options = SubmitOptions(name, "local", name="made")
-            fresh = (
+            new_runs = (
                 prepare_runs(memory, RECIPE, points, submit_options, ids=ids) if own_numbers else []
             )
-            for run in fresh:
+            for run in new_runs:
                 _write_end(memory, run, rng, evals=evals, epochs=epochs, steps=steps)
-            made += fresh
+            made += new_runs
         _copy_store(memory, store)
         yield made
 

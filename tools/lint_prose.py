@@ -18,7 +18,7 @@ from pathlib import Path
 
 PATHS = ("rvlab", "rastervision", "benchmarks", "tests", "tools", "notebooks", "docs")
 
-# What is forbidden, and what to write instead.
+# Forbidden words as regular expressions, with suggested replacements.
 WORDS = {
     r"told|tells?|is told": "returns, reports, describes",
     r"nobody|somebody|whoever|anybody|everybody|he|his|him": "the process, the caller, the user",
@@ -60,13 +60,13 @@ def texts(node: ast.AST) -> str:
         return node.value
     if isinstance(node, ast.JoinedStr):
         return "".join(
-            texts(one) if isinstance(one, ast.Constant) else " … " for one in node.values
+            texts(part) if isinstance(part, ast.Constant) else " … " for part in node.values
         )
-    return " ".join(filter(None, (texts(one) for one in ast.iter_child_nodes(node))))
+    return " ".join(filter(None, (texts(child) for child in ast.iter_child_nodes(node))))
 
 
 def prose(tree: ast.Module, is_test: bool) -> Iterator[tuple[int, str, str]]:
-    """List the line, the kind and the words of each piece of prose in a module."""
+    """Yield the line, the kind and the text of each docstring, message and test name."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             doc = ast.get_docstring(node)
@@ -83,20 +83,20 @@ def prose(tree: ast.Module, is_test: bool) -> Iterator[tuple[int, str, str]]:
 
 
 def findings(path: Path) -> Iterator[tuple[int, str, str, str, str]]:
-    """List the line, the kind, the words, what is forbidden in them and what to write instead."""
+    """Yield the line, kind and text of each finding, the forbidden words and their replacement."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     is_test = path.name.startswith("test_") or "contracts" in path.parts
     for line, kind, words in prose(tree, is_test):
         for pattern, use in FORBIDDEN.items():
-            found = pattern.search(words)
-            if found and words not in EXCEPTIONS and f"{path}::{words}" not in EXCEPTIONS:
-                yield line, kind, words, found.group(), use
+            match = pattern.search(words)
+            if match and words not in EXCEPTIONS and f"{path}::{words}" not in EXCEPTIONS:
+                yield line, kind, words, match.group(), use
 
 
 def main(arguments: list[str]) -> int:
     """Print the findings and return the exit status."""
     counting = "--count" in arguments
-    roots = [one for one in arguments if not one.startswith("--")] or list(PATHS)
+    roots = [argument for argument in arguments if not argument.startswith("--")] or list(PATHS)
     files = [
         path
         for root in map(Path, roots)
@@ -104,10 +104,10 @@ def main(arguments: list[str]) -> int:
     ]
     counts: Counter[tuple[str, str]] = Counter()
     for path in files:
-        for line, kind, words, found, use in findings(path):
+        for line, kind, words, forbidden, use in findings(path):
             counts["/".join(path.parts[:2]) if len(path.parts) > 2 else path.parts[0], kind] += 1
             if not counting:
-                print(f"{path}:{line}: {kind}: {found!r} ({use}): {words}")
+                print(f"{path}:{line}: {kind}: {forbidden!r} ({use}): {words}")
     if counting:
         folders = sorted({folder for folder, _ in counts})
         print(f"{'folder':28} docstring  message  test name")

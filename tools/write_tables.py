@@ -22,7 +22,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "records.md"
 SECTIONS: dict[str, TableSchema] = {
     **{name: table for name, table in LAB_TABLES.items() if name not in FILE_TABLES},
     **FILE_TABLES,
-    **{one.name: one for one in OVERVIEW_TABLES.values()},
+    **{table.name: table for table in OVERVIEW_TABLES.values()},
     "ranked windows": LAB_TABLES["windows"],
 }
 
@@ -34,29 +34,33 @@ def render(name: str) -> str:
     table = SECTIONS[name]
     lines = [f"One row per {table.rows}.", "", *_lines([*table.columns, *table.others])]
     if name in FILE_TABLES and name in LAB_TABLES and name != "windows":
-        begins = ", ".join(f"`{one.name}`" for one in (*RUN_COLUMNS, *RUN_VALUES))
-        lines += ["", f"`lab.{name}()` begins with {begins}."]
-        if gone := [one.name for one in table.columns if one not in LAB_TABLES[name].columns]:
-            known = (*RUN_COLUMNS, *table.columns)
-            added = [one for one in LAB_TABLES[name].columns if one not in known]
-            lines[-1] += f" In the place of `{gone[0]}` it has {'; '.join(map(_describe, added))}."
+        file_columns, lab_columns = table.columns, LAB_TABLES[name].columns
+        first_names = ", ".join(f"`{column.name}`" for column in (*RUN_COLUMNS, *RUN_VALUES))
+        lines += ["", f"`lab.{name}()` begins with {first_names}."]
+        if replaced := [column.name for column in file_columns if column not in lab_columns]:
+            in_both = (*RUN_COLUMNS, *file_columns)
+            added = [column for column in lab_columns if column not in in_both]
+            substitutes = "; ".join(map(_describe, added))
+            lines[-1] += f" In the place of `{replaced[0]}` it has {substitutes}."
     return "\n".join([*lines, ""])
 
 
 def _lines(columns: Iterable[Column]) -> list[str]:
     head = ["| column | dtype | unit | meaning |", "|---|---|---|---|"]
     return head + [
-        f"| `{one.name}` | {one.dtype} | {one.unit} | {one.meaning} |" for one in columns
+        f"| `{column.name}` | {column.dtype} | {column.unit} | {column.meaning} |"
+        for column in columns
     ]
 
 
-def _describe(one: Column) -> str:
-    return f"`{one.name}` ({one.dtype}), {one.meaning[0].lower()}{one.meaning[1:].rstrip('.')}"
+def _describe(column: Column) -> str:
+    meaning = f"{column.meaning[0].lower()}{column.meaning[1:].rstrip('.')}"
+    return f"`{column.name}` ({column.dtype}), {meaning}"
 
 
 def with_tables(text: str) -> str:
-    """Return the text of the page with its tables written anew."""
-    return _MARKS.sub(lambda found: f"{found[1]}{render(found[2])}{found[3]}", text)
+    """Return the text of the page with its tables replaced by generated ones."""
+    return _MARKS.sub(lambda match: f"{match[1]}{render(match[2])}{match[3]}", text)
 
 
 def main(arguments: list[str]) -> int:

@@ -40,7 +40,7 @@ _TOOLS = re.compile(rf"(?:{_TOOL.pattern}\n?)+", re.DOTALL | re.MULTILINE)
 
 
 def connect_pages(app) -> None:
-    """Add to pages when Sphinx reads them, and write ``index.html``."""
+    """Register the hooks that extend pages when Sphinx reads them and that write ``index.html``."""
     app.connect("source-read", lambda _app, name, source: source.append(page(name, source.pop())))
     app.connect("autodoc-process-docstring", lay_out_docstring, priority=400)  # before napoleon
     app.connect("build-finished", write_index)
@@ -75,8 +75,8 @@ def link_folders(name: str, text: str) -> str:
         path = (here / match[1]).resolve()
         if not path.is_dir() or not path.is_relative_to(ROOT):
             return match[1]
-        known = FOLDERS.get(path.relative_to(ROOT).as_posix())
-        return f"/{known}" if known else match[1]
+        folder_page = FOLDERS.get(path.relative_to(ROOT).as_posix())
+        return f"/{folder_page}" if folder_page else match[1]
 
     return _LINK.sub(target, text)
 
@@ -101,7 +101,7 @@ def show_scripts(text: str) -> str:
 
 
 def show_side_by_side(match: re.Match[str]) -> str:
-    """Return the code of other tools as tabs on the left, and that of rvlab on the right."""
+    """Return a grid with the code of other tools as tabs on the left, and rvlab's on the right."""
     code = dict(_TOOL.findall(match[0]))
     ours = code.pop("rvlab")
     tabs = [
@@ -115,7 +115,7 @@ def show_side_by_side(match: re.Match[str]) -> str:
 
 
 def executed_notebook(name: str, text: str) -> str:
-    """Return a notebook with the outputs of ``make demo``, if it has executed the same cells."""
+    """Return the notebook that ``make demo`` executed if it has the same cells, else the text."""
     path = EXECUTED / f"{Path(name).name}.ipynb"
     if path.exists():
         executed = path.read_text(encoding="utf-8")

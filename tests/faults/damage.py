@@ -415,7 +415,7 @@ def moment(text: Any, unit: Literal["ns", "s"] = "ns") -> pd.Timestamp | None:
     return found.tz_convert("UTC").floor(unit)
 
 
-def spec_said(record: Any, run: Run) -> dict[str, Any]:
+def expected_spec_columns(record: Any, run: Run) -> dict[str, Any]:
     """Return the columns of a row that come from a spec."""
     require(isinstance(record, dict), "no spec")
     for name, kinds in SPEC_TYPES.items():
@@ -437,10 +437,10 @@ def spec_said(record: Any, run: Run) -> dict[str, Any]:
     return row
 
 
-def end_said(data: bytes, run: Run) -> dict[str, Any]:
+def expected_row(data: bytes, run: Run) -> dict[str, Any]:
     """Return the row of an ended run."""
     record = loaded(data)
-    row = spec_said(record.get("spec"), run)
+    row = expected_spec_columns(record.get("spec"), run)
     require(record.get("state") in ("succeeded", "failed", "cancelled"), "state")
     row["state"] = record["state"]
     for name in ("step", "error", "device", "eval_set"):
@@ -463,7 +463,7 @@ def end_said(data: bytes, run: Run) -> dict[str, Any]:
     return row
 
 
-def log_said(data: bytes) -> list[dict[str, Any]]:
+def expected_log_rows(data: bytes) -> list[dict[str, Any]]:
     """Return the rows of a log."""
     text = data.decode(errors="replace")
     lines = csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))

@@ -175,9 +175,9 @@ def check_rows(case: Case, rows: list[dict[str, Any]], expected: list[dict[str, 
 def check_row(case: Case, row: pd.Series[Any]) -> bool:
     try:
         if case.kind == "end":
-            expected = damage.end_said(case.data, case.run)
+            expected = damage.expected_row(case.data, case.run)
         else:
-            expected = damage.spec_said(damage.loaded(case.data), case.run)
+            expected = damage.expected_spec_columns(damage.loaded(case.data), case.run)
     except Nonsense:
         expected = {"state": "broken"}
     if row["state"] == "broken":
@@ -231,7 +231,7 @@ def check_edit(case: Case, row: pd.Series[Any], warned: bool) -> bool:
 def read_messages(case: Case) -> list[dict[str, Any]]:
     """Return the content of a damaged table, read without rvlab."""
     if case.kind == "log.csv":
-        return damage.log_said(case.data)
+        return damage.expected_log_rows(case.data)
     schema, _ = TABLES[case.kind]
     try:
         table = pq.read_table(io.BytesIO(case.data), use_threads=False)
