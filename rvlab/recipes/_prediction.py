@@ -1,7 +1,8 @@
 """Predict new imagery with the model of a run; `rvlab.Lab.predict` submits this recipe.
 
-The config is the one of the model's bundle, with the new images as test scenes. The model and the
-statistics of its imagery are copied from the bundle into the run, which then needs no other run.
+The config comes from the model's bundle; its scenes are replaced by the new images, as test scenes.
+The model and the statistics of its imagery are copied from the bundle into the run, which then
+needs no other run.
 
 Needs: a model bundle of Raster Vision.
 """
@@ -49,10 +50,10 @@ def get_config(
         runner: Given by Raster Vision.
         root_uri: Where this run's output goes.
         request_uri: A JSON file with ``bundle_uri``, ``bundle/model-bundle.zip`` of a run;
-            ``bundle_sha256``, in hexadecimal; and ``scenes``, a dict per scene: its ``id``;
-            ``files``, pairs of a file and its channels, counted from 0, or null for those of the
-            bundle's config: one for each source of its imagery, or files whose channels are joined;
-            and ``labels``, a file or null.
+            ``bundle_sha256``, in hexadecimal; and ``scenes``, a dict per scene with ``id``,
+            ``files`` and ``labels`` (a file or null). ``files`` are pairs of a file and its
+            channels, counted from 0; null uses the channels of the bundle's config. There is a pair
+            for each source of the bundle's imagery, or the channels of the files are joined.
         overlap: Fraction of a window that overlaps the next one, for a semantic segmentation. None
             uses the predict options of the bundle.
         scores: Whether a semantic segmentation stores the scores of each class.
@@ -60,8 +61,8 @@ def get_config(
 
     Raises:
         StoreError: If the bundle has changed.
-        SpecError: If its config has no scene to take the settings of imagery or labels from, or the
-            request is not named, as in a run that is created in Kubeflow's pages.
+        SpecError: If its config has no scene with settings of imagery or labels, or `request_uri`
+            is not a JSON file, as in a run that is created in Kubeflow's pages.
     """
     if not request_uri.endswith(".json"):
         raise SpecError(
@@ -71,7 +72,7 @@ def get_config(
     request = file_to_json(request_uri)
     with get_tmp_dir() as folder:
         config = _unpack_bundle(request, root_uri, Path(folder))
-    known = [
+    bundle_scenes = [
         scene
         for group in ("validation", "train", "test")
         for scene in config["dataset"].get(f"{group}_scenes") or []
@@ -79,19 +80,23 @@ def get_config(
     config["dataset"] |= {
         "train_scenes": [],
         "validation_scenes": [],
-        "test_scenes": [_scene(config, known, one, scores) for one in request["scenes"]],
+        "test_scenes": [
+            _scene(config, bundle_scenes, image, scores) for image in request["scenes"]
+        ],
         "scene_groups": {},
     }
     config |= {f"{step}_uri": None for step in STEP_FOLDERS}
     config |= {"root_uri": root_uri, "analyzers": []}
-    config["evaluators"] = [one | {"output_uri": None} for one in config.get("evaluators") or []]
+    config["evaluators"] = [
+        evaluator | {"output_uri": None} for evaluator in config.get("evaluators") or []
+    ]
     data = config["backend"]["data"]
     if "scene_dataset" in data:  # training windows of the bundle's scenes
         data |= {"scene_dataset": None, "sampling": {}}
     if overlap is not None and _is_segmentation(config):
         config["predict_options"] |= window_options(config["predict_options"]["chip_sz"], overlap)
-    made: RVPipelineConfig = build_config(config)
-    return made
+    prediction_config: RVPipelineConfig = build_config(config)
+    return prediction_config
 
 
 def _unpack_bundle(request: dict[str, Any], root_uri: str, folder: Path) -> dict[str, Any]:
@@ -104,7 +109,7 @@ def _unpack_bundle(request: dict[str, Any], root_uri: str, folder: Path) -> dict
         json.loads((bundle / "pipeline-config.json").read_text())
     )
     upload_or_copy(str(bundle / "model-bundle.zip"), f"{root_uri}/train/model-bundle.zip")
-    if (bundle / "stats.json").is_file():  # of an early Raster Vision
+    if (bundle / "stats.json").is_file():  # written by an early Raster Vision
         (bundle / "analyze").mkdir(exist_ok=True)
         shutil.copy(bundle / "stats.json", bundle / "analyze")
     if (bundle / "analyze").is_dir():
@@ -134,24 +139,26 @@ def _is_segmentation(config: dict[str, Any]) -> bool:
 
 
 def _reset_statistics(config: dict[str, Any], root_uri: str) -> None:
-    """Let the transformers find the statistics of the bundle in this run, as the Predictor does."""
+    """Point the transformers to the bundle's statistics in this run, as RV's Predictor does."""
     dataset = config["dataset"]
     for group in ("validation", "train", "test"):
         for scene in dataset.get(f"{group}_scenes") or []:
-            for one in scene["raster_source"].get("transformers") or []:
-                if one.get("type_hint") == "stats_transformer":
-                    is_old = one.get("scene_group") == "__N/A__"
-                    one["stats_uri"] = f"{root_uri}/analyze/stats.json" if is_old else None
+            for transformer in scene["raster_source"].get("transformers") or []:
+                if transformer.get("type_hint") == "stats_transformer":
+                    is_old = transformer.get("scene_group") == "__N/A__"
+                    transformer["stats_uri"] = f"{root_uri}/analyze/stats.json" if is_old else None
 
 
 def _scene(
-    config: dict[str, Any], known: list[dict[str, Any]], asked: dict[str, Any], scores: bool
+    config: dict[str, Any], bundle_scenes: list[dict[str, Any]], image: dict[str, Any], scores: bool
 ) -> dict[str, Any]:
     """Return the config of a scene with the settings of a scene of the bundle."""
-    if not known:
-        raise SpecError("The config of the bundle has no scene, so its imagery is not known.")
-    found = deepcopy(known[0])
-    store = found.get("label_store")
+    if not bundle_scenes:
+        raise SpecError(
+            "The config of the bundle has no scene, so the settings of its imagery are unknown."
+        )
+    scene = deepcopy(bundle_scenes[0])
+    store = scene.get("label_store")
     if store is not None:
         store["uri"] = None
         if _is_segmentation(config):
@@ -159,24 +166,26 @@ def _scene(
             if scores and not store.get("smooth_output"):
                 store["smooth_as_uint8"] = True
             store["smooth_output"] = scores
-    found |= {
-        "id": asked["id"],
-        "raster_source": _raster_source(found["raster_source"], asked["files"]),
-        "label_source": _label_source(known, asked["labels"]) if asked.get("labels") else None,
+    scene |= {
+        "id": image["id"],
+        "raster_source": _raster_source(scene["raster_source"], image["files"]),
+        "label_source": _label_source(bundle_scenes, image["labels"])
+        if image.get("labels")
+        else None,
         "aoi_uris": None,
     }
-    return found
+    return scene
 
 
-def _raster_source(own: dict[str, Any], files: list[list[Any]]) -> dict[str, Any]:
+def _raster_source(bundle_source: dict[str, Any], files: list[list[Any]]) -> dict[str, Any]:
     """Return the raster source of an image: a file for each source of the bundle, or other bands.
 
-    Other bands are chosen from one file, or joined from several, in the order of the model's
-    channels.
+    Other bands are chosen from a single file, or joined from several files, in the order of the
+    model's channels.
     """
-    leaves = list(_sources_of_files(own))
+    leaves = list(_sources_of_files(bundle_source))
     if len(files) == len(leaves) and all(channels is None for _, channels in files):
-        return _replace_files(own, iter([uri for uri, _ in files]))
+        return _replace_files(bundle_source, iter([uri for uri, _ in files]))
 
     def source(uri: str, channels: list[int] | None) -> dict[str, Any]:
         return leaves[0] | {
@@ -186,19 +195,19 @@ def _raster_source(own: dict[str, Any], files: list[list[Any]]) -> dict[str, Any
             "transformers": [],
         }
 
-    transformers = {"transformers": own.get("transformers") or []}
+    transformers = {"transformers": bundle_source.get("transformers") or []}
     if len(files) == 1:
         return source(*files[0]) | transformers
     return {
         "type_hint": "multi_raster_source",
-        "raster_sources": [source(*one) for one in files],
+        "raster_sources": [source(*file) for file in files],
         "primary_source_idx": 0,
         **transformers,
     }
 
 
 def _sources_of_files(source: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the sources of files of a raster source, which may join several, in their order."""
+    """Yield the file sources of a raster source, in order; a multi raster source has several."""
     if "raster_sources" not in source:
         yield source
     for part in source.get("raster_sources", []):
@@ -213,15 +222,17 @@ def _replace_files(source: dict[str, Any], uris: Iterator[str]) -> dict[str, Any
     return source | {"raster_sources": parts, "bbox": None}
 
 
-def _label_source(known: list[dict[str, Any]], uri: str) -> dict[str, Any]:
+def _label_source(bundle_scenes: list[dict[str, Any]], uri: str) -> dict[str, Any]:
     """Return a label source of the bundle's config with another file."""
-    labelled = [scene for scene in known if scene.get("label_source")]
+    labelled = [scene for scene in bundle_scenes if scene.get("label_source")]
     if not labelled:
-        raise SpecError("The scenes of the bundle have no labels, so theirs cannot be read.")
-    found: dict[str, Any] = deepcopy(labelled[0]["label_source"])
-    part = found.get("raster_source") or found
-    part = part.get("vector_source") or part
-    part["uris"] = [uri]
-    if "bbox" in part:
-        part["bbox"] = None
-    return found
+        raise SpecError(
+            "The scenes of the bundle have no labels, so the settings for labels are unknown."
+        )
+    label_source: dict[str, Any] = deepcopy(labelled[0]["label_source"])
+    holder = label_source.get("raster_source") or label_source
+    holder = holder.get("vector_source") or holder
+    holder["uris"] = [uri]
+    if "bbox" in holder:
+        holder["bbox"] = None
+    return label_source

@@ -34,12 +34,12 @@ def noise(rng: np.random.Generator, px: int, cell: float, octaves: int = 4) -> P
         size = max(cell / 2**octave, 1.0)
         weight = 0.6**octave
         knots = rng.random((math.ceil(px / size) + 2, math.ceil(px / size) + 2))
-        at = np.arange(px) / size + rng.random()
-        low = np.minimum(at.astype(int), len(knots) - 2)
-        part = np.clip(at - low, 0, 1)
-        part = part * part * (3 - 2 * part)
-        rows = knots[low] * (1 - part)[:, None] + knots[low + 1] * part[:, None]
-        total += weight * (rows[:, low] * (1 - part) + rows[:, low + 1] * part)
+        position = np.arange(px) / size + rng.random()
+        knot = np.minimum(position.astype(int), len(knots) - 2)
+        fraction = np.clip(position - knot, 0, 1)
+        fraction = fraction * fraction * (3 - 2 * fraction)
+        rows = knots[knot] * (1 - fraction)[:, None] + knots[knot + 1] * fraction[:, None]
+        total += weight * (rows[:, knot] * (1 - fraction) + rows[:, knot + 1] * fraction)
         weights += weight
     stretched: PixelFloats = np.clip((total / weights - 0.5) * 1.8 + 0.5, 0, 1)
     return stretched
@@ -50,11 +50,11 @@ class Box:
     """A rotated rectangle.
 
     Args:
-        x: Its middle.
-        y: Its middle.
-        along: The direction of its first axis.
-        a: Half its length on the first axis.
-        b: Half its length on the second.
+        x: The x of its centre, in pixels.
+        y: The y of its centre, in pixels.
+        along: The direction of its first axis, in radians.
+        a: Half its length on the first axis, in pixels.
+        b: Half its length on the second axis, in pixels.
     """
 
     x: float
@@ -84,8 +84,8 @@ class Canvas:
     Args:
         px: Its side, in pixels.
         rng: Source of randomness.
-        sun: The direction that shadows fall in.
-        low: Length of a shadow per height.
+        sun: The direction in which shadows fall, in radians.
+        low: Length of a shadow divided by the height of its object.
     """
 
     def __init__(self, px: int, rng: np.random.Generator, *, sun: float, low: float) -> None:
@@ -156,8 +156,8 @@ class Canvas:
         window, inside, _, _ = self.box(box)
         if only is not None:
             inside = inside & (self.labels[window] == only)
-        even = 0.92 + 0.16 * self._grain[window]
-        painted = np.array(color) * even[..., None]
+        texture = 0.92 + 0.16 * self._grain[window]
+        painted = np.array(color) * texture[..., None]
         self.rgb[window] = np.where(inside[..., None], painted, self.rgb[window])
         if lit:
             self._shade[window] = np.where(inside, 1.0, self._shade[window])
@@ -165,8 +165,10 @@ class Canvas:
     def shadow(self, box: Box, height: float) -> None:
         """Draw the shadow of a box with a height in pixels onto everything drawn so far."""
         dx, dy = math.cos(self.sun), math.sin(self.sun)
-        for way in np.arange(0, height * self.low, 1.5):
-            window, inside, _, _ = self.box(replace(box, x=box.x + way * dx, y=box.y + way * dy))
+        for distance in np.arange(0, height * self.low, 1.5):
+            window, inside, _, _ = self.box(
+                replace(box, x=box.x + distance * dx, y=box.y + distance * dy)
+            )
             self._shade[window] = np.where(inside, 0.45, self._shade[window])
 
     def roof(self, box: Box, color: Color, label: int, *, hip: bool) -> None:
@@ -174,17 +176,19 @@ class Canvas:
         if box.b > box.a:
             box = Box(box.x, box.y, box.along + math.pi / 2, box.b, box.a)
         window, inside, a, b = self.box(box)
-        end = hip & (np.abs(a) - (box.a - box.b) > np.abs(b))
+        is_hip_end = hip & (np.abs(a) - (box.a - box.b) > np.abs(b))
         facing = np.where(
-            end,
+            is_hip_end,
             box.along + np.where(a > 0, 0, math.pi),
             box.along + np.where(b > 0, 1, -1) * math.pi / 2,
         )
         light = 1 - 0.28 * np.cos(facing - self.sun)
-        courses = 1 + 0.05 * np.sin(np.where(end, a, b) * 2.1)
-        worn = 0.85 + 0.3 * self._grain[window]
-        ridge = np.where(~end & (np.abs(b) < 0.9) & (hip <= (np.abs(a) < box.a - box.b)), 1.15, 1.0)
-        lit = np.array(color) * (light * courses * worn * ridge)[..., None]
+        courses = 1 + 0.05 * np.sin(np.where(is_hip_end, a, b) * 2.1)
+        texture = 0.85 + 0.3 * self._grain[window]
+        ridge = np.where(
+            ~is_hip_end & (np.abs(b) < 0.9) & (hip <= (np.abs(a) < box.a - box.b)), 1.15, 1.0
+        )
+        lit = np.array(color) * (light * courses * texture * ridge)[..., None]
         self._draw_raised(window, inside, lit, label)
         for _ in range(int(self.rng.integers(0, 3))):
             place = box.point(*(self.rng.uniform(-0.7, 0.7, 2) * (box.a, box.b)))
@@ -194,9 +198,9 @@ class Canvas:
         """Draw a flat roof on a box, with a parapet and rooftop machines."""
         window, inside, a, b = self.box(box)
         edge = np.minimum(box.a - np.abs(a), box.b - np.abs(b)) < 2
-        worn = 0.9 + 0.2 * self._grain[window]
+        texture = 0.9 + 0.2 * self._grain[window]
         self._draw_raised(
-            window, inside, np.array(color) * (worn * np.where(edge, 1.18, 1))[..., None], label
+            window, inside, np.array(color) * (texture * np.where(edge, 1.18, 1))[..., None], label
         )
         for _ in range(int(self.rng.integers(3, 9))):
             place = box.point(*(self.rng.uniform(-0.8, 0.8, 2) * (box.a, box.b)))
@@ -235,13 +239,13 @@ class Canvas:
         """
         rng = self.rng
         dark = self._shade[..., None]
-        seen = self.rgb * (dark + (1 - dark) * np.array((-0.04, 0.0, 0.1)))
-        padded = np.pad(seen, ((1, 1), (1, 1), (0, 0)), mode="edge")
+        rgb = self.rgb * (dark + (1 - dark) * np.array((-0.04, 0.0, 0.1)))
+        padded = np.pad(rgb, ((1, 1), (1, 1), (0, 0)), mode="edge")
         padded = 0.2 * padded[:-2] + 0.6 * padded[1:-1] + 0.2 * padded[2:]
-        seen = 0.2 * padded[:, :-2] + 0.6 * padded[:, 1:-1] + 0.2 * padded[:, 2:]
-        seen = seen * np.array(cast) * rng.uniform(0.97, 1.03) + haze
-        seen += rng.normal(0, 0.014, seen.shape)
-        image: NDArray[np.uint8] = np.clip(np.round(seen * 255), 0, 255).astype(np.uint8)
+        rgb = 0.2 * padded[:, :-2] + 0.6 * padded[:, 1:-1] + 0.2 * padded[:, 2:]
+        rgb = rgb * np.array(cast) * rng.uniform(0.97, 1.03) + haze
+        rgb += rng.normal(0, 0.014, rgb.shape)
+        image: NDArray[np.uint8] = np.clip(np.round(rgb * 255), 0, 255).astype(np.uint8)
         return image
 
     def _draw_raised(

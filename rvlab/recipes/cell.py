@@ -26,7 +26,7 @@ def cell_source(function: Callable[..., Any]) -> str:
     """Return the source of a function and of everything that it uses from the notebook.
 
     Args:
-        function: The function; under another name it gets the alias ``get_config``.
+        function: The function; if its name is not ``get_config``, the source adds that alias.
 
     Raises:
         SpecError: If it uses an object that cannot be written as code.
@@ -56,7 +56,8 @@ def _write_function(function: FunctionType, lines: dict[str, str], root: str) ->
             "function around it. Define it at the top of a cell."
         )
     lines[function.__name__] = ""  # reserve the name first, so that recursion ends
-    tree = ast.parse(_source(function))
+    source = _source(function)
+    tree = ast.parse(source)
     for name in sorted(_global_names(function.__code__) | _names_in_signature(tree)):
         if name in lines or name not in function.__globals__:
             continue
@@ -66,9 +67,8 @@ def _write_function(function: FunctionType, lines: dict[str, str], root: str) ->
     for name, value in function.__globals__.items():
         if isinstance(value, ModuleType) and name in lines:
             lines |= {dotted: f"import {dotted}" for dotted in _submodules(tree, name, value)}
-    body = _source(function)
-    lines.pop(function.__name__)  # after what it needs
-    lines[function.__name__] = body
+    lines.pop(function.__name__)  # move it after the names that it uses
+    lines[function.__name__] = source
 
 
 def _write_global(name: str, value: Any, lines: dict[str, str], root: str) -> None:
@@ -83,27 +83,27 @@ def _write_global(name: str, value: Any, lines: dict[str, str], root: str) -> No
         _write_function(value, lines, root)
         return
     if callable(value):
-        home = _import_origin(name, value)
-        if home is None:
+        origin = _import_origin(name, value)
+        if origin is None:
             raise SpecError(
                 f"{root} uses {name}, which is defined in this notebook and cannot be written as "
                 "code. Put the recipe in a .py file and give its path."
             )
-        alias = "" if home[1] == name else f" as {name}"
-        lines[name] = f"from {home[0]} import {home[1]}{alias}"
+        alias = "" if origin[1] == name else f" as {name}"
+        lines[name] = f"from {origin[0]} import {origin[1]}{alias}"
         return
     lines[name] = f"{name} = {_constant(value, f'{root}: the constant {name!r}')}"
 
 
 def _import_origin(name: str, value: Any) -> tuple[str, str] | None:
-    """Return a module, and the name in it that is bound to this object."""
-    own = getattr(value, "__qualname__", name)
+    """Return a module and the name of an object in it; None if no loaded module has it."""
+    qualname = getattr(value, "__qualname__", name)
     modules = [m for m in sorted(sys.modules, key=len) if m != "__main__" and m[:1] != "_"]
-    for home in (getattr(value, "__module__", None), *modules):
-        for word in (own, name):
-            found = getattr(sys.modules.get(str(home)), "__dict__", {})
-            if home != "__main__" and found.get(word) is value:
-                return str(home), word
+    for module_name in (getattr(value, "__module__", None), *modules):
+        for candidate in (qualname, name):
+            found = getattr(sys.modules.get(str(module_name)), "__dict__", {})
+            if module_name != "__main__" and found.get(candidate) is value:
+                return str(module_name), candidate
     return None
 
 
@@ -133,8 +133,14 @@ def _names_in_signature(tree: ast.Module) -> set[str]:
     found: set[str] = set()
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            head = [node.args, *node.decorator_list, *([node.returns] if node.returns else [])]
-            found |= {n.id for part in head for n in ast.walk(part) if isinstance(n, ast.Name)}
+            signature_nodes = [
+                node.args,
+                *node.decorator_list,
+                *([node.returns] if node.returns else []),
+            ]
+            found |= {
+                n.id for part in signature_nodes for n in ast.walk(part) if isinstance(n, ast.Name)
+            }
     return found
 
 
@@ -144,9 +150,9 @@ def _submodules(tree: ast.Module, name: str, module: ModuleType) -> set[str]:
     for node in ast.walk(tree):
         dotted = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
         if dotted.startswith(f"{name}."):
-            whole = f"{module.__name__}{dotted.removeprefix(name)}"
-            if isinstance(sys.modules.get(whole), ModuleType):
-                found.add(whole)
+            full_name = f"{module.__name__}{dotted.removeprefix(name)}"
+            if isinstance(sys.modules.get(full_name), ModuleType):
+                found.add(full_name)
     return found
 
 

@@ -16,12 +16,12 @@ SharedFolder: TypeAlias = str | None
 
 All runs of the recipe in a store share the folder. The parameter is a location, not a column
 ``params.*``. In `rastervision run` it is an ordinary argument. A parameter with any other
-annotation, also one named ``data_uri``, gets only what the user passes.
+annotation, even if it is named ``data_uri``, gets only the value that the user passes.
 """
 
 
 SharedFile: TypeAlias = str
-"""Annotation of a parameter that receives the URI of a file; a location as `SharedFolder` is."""
+"""Annotation of a parameter that receives the URI of a file; a location like `SharedFolder`."""
 
 
 def data_folder(root_uri: str, data_uri: str | None, *parts: str) -> str:
@@ -81,7 +81,8 @@ def upload(path: Path, uri: str) -> None:
 def make_missing(uri: str, makers: Mapping[str, Callable[[Path], object]]) -> dict[str, str]:
     """Create the missing files of a folder.
 
-    Two runs may do so at once: files are written atomically, and a maker is deterministic.
+    Two runs may do this at the same time: files are written atomically, and makers are
+    deterministic.
 
     Args:
         uri: The folder.

@@ -1,4 +1,4 @@
-"""What a recipe does and needs, read from its source without running it."""
+"""Summary of a recipe's task, needs and parameters, read from its source without running it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class RecipeSummary:
 
     Args:
         task: Such as ``semantic segmentation``; None if it is not declared.
-        description: The first line of the module's docstring, else that of ``get_config``.
+        description: The first line of the module's docstring, else of the docstring of
+            ``get_config``.
         needs: The paragraph ``Needs:`` of the docstring: data and downloads.
         parameters: The parameters with their defaults, as in a call.
     """
@@ -31,9 +32,9 @@ class RecipeSummary:
 
 
 def describe_recipe(recipe: Recipe) -> RecipeSummary:
-    """Return what the source of a recipe says about it.
+    """Summarize a recipe from its source.
 
-    The task is that of the return annotation, such as ``SemanticSegmentationConfig``.
+    The task is read from the return annotation, such as ``SemanticSegmentationConfig``.
     """
     tree = ast.parse(recipe.source)
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
@@ -57,7 +58,7 @@ def format_parameter(one: Parameter) -> str:
 
 
 def _task(function: ast.FunctionDef | None) -> str | None:
-    """Return ``semantic segmentation`` for a function that returns its config."""
+    """Return the task in words for an annotation such as ``SemanticSegmentationConfig``."""
     if function is None or function.returns is None:
         return None
     found = re.fullmatch(r"(?:\w+\.)*([A-Z]\w+)Config", ast.unparse(function.returns))

@@ -15,9 +15,9 @@ LOCATION_TYPES = ("SharedFolder", "SharedFile")
 """Annotations, of `rvlab.recipes.data_dir`, of parameters that receive a folder or a file."""
 
 UNKNOWN_DEFAULT: Any = object()
-"""The default of a parameter that is not a literal."""
+"""Marks a default that is not a literal, so that rvlab does not know its value."""
 
-# The names an annotation may use and still be checked; any other annotation is left to the recipe.
+# Names in annotations that rvlab can check. Values with other annotations are not checked.
 _TYPES: dict[str, Any] = {
     **{t.__name__: t for t in (bool, int, float, str, list, dict, tuple)},
     **{"List": list, "Dict": dict, "Any": Any, "None": None},
@@ -32,7 +32,7 @@ def json_value(value: Any, what: str) -> Any:
     """Return a value as JSON represents it; numpy scalars become Python's.
 
     Raises:
-        SpecError: If JSON cannot hold it.
+        SpecError: If JSON cannot represent it.
     """
     if hasattr(value, "item") and getattr(value, "shape", None) == ():
         value = value.item()
@@ -82,7 +82,7 @@ class AnnotationAliases(ast.NodeTransformer):
         }
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        """Return the assigned expression; one that refers to itself is not followed further."""
+        """Return the assigned expression; stop at a name that refers to itself."""
         value = self._values.pop(node.id, None)
         if value is None:
             return node
@@ -105,7 +105,7 @@ class _WithoutLimits(ast.NodeTransformer):
 
 
 def remove_limits(tree: ast.AST) -> Any:
-    """Return an annotation with ``T`` in the place of ``Annotated[T, ...]``."""
+    """Return an annotation in which ``T`` replaces ``Annotated[T, ...]``."""
     return _WithoutLimits().visit(tree)
 
 
@@ -129,10 +129,10 @@ def _evaluate(tree: ast.Expression) -> Any:
     from pydantic import Field
 
     names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
-    plain = (ast.Expression, ast.Name, ast.Subscript, ast.BinOp, ast.BitOr, ast.Constant)
-    plain += (ast.Tuple, ast.List, ast.Load, ast.UnaryOp, ast.USub)  # type: ignore[assignment]
-    plain += (ast.Call, ast.keyword)  # type: ignore[assignment]
-    if not names <= {*_TYPES, *_CALLS} or not all(isinstance(n, plain) for n in ast.walk(tree)):
+    allowed = (ast.Expression, ast.Name, ast.Subscript, ast.BinOp, ast.BitOr, ast.Constant)
+    allowed += (ast.Tuple, ast.List, ast.Load, ast.UnaryOp, ast.USub)  # type: ignore[assignment]
+    allowed += (ast.Call, ast.keyword)  # type: ignore[assignment]
+    if not names <= {*_TYPES, *_CALLS} or not all(isinstance(n, allowed) for n in ast.walk(tree)):
         return Any
     if not all(_is_limit(n) for n in ast.walk(tree) if isinstance(n, ast.Call)):
         return Any

@@ -24,8 +24,9 @@ def external_model_config(data_uri: str, entrypoint: str, **arguments: Any) -> A
     Args:
         data_uri: Folder for the zipped source. Its name contains a hash of the source, so a newer
             rvlab does not change the model of an older run.
-        entrypoint: The function that makes the model, and the module of this package it is in.
-        arguments: Keyword arguments of that function.
+        entrypoint: The name of the function that creates the model, and of its module in this
+            package.
+        arguments: Keyword arguments of the function.
 
     Returns:
         An ``ExternalModuleConfig``.

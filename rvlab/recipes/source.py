@@ -65,8 +65,8 @@ def find_recipe(recipe: RecipeRef) -> Recipe:
 
     Args:
         recipe: A shipped name such as ``"synthetic_town"``; the path of a ``.py`` file as
-            ``rastervision run`` takes it; a module's dotted name; or a ``get_config`` function, one
-            typed in a notebook cell included.
+            ``rastervision run`` takes it; a module's dotted name; or a ``get_config`` function,
+            also one that is defined in a notebook cell.
 
     Raises:
         SpecError: If the recipe does not exist, or has no ``get_config``.
@@ -105,8 +105,8 @@ def _recipe_of_file(path: Path) -> Recipe:
         beside = path.parent.glob("*.py") if path.parent.is_dir() else ()
         near = did_you_mean(path.name, [p.name for p in beside])
         raise SpecError(f"Recipe file {str(path)!r} not found. {near}")
-    whole = path.resolve()
-    return Recipe(path.stem, _read_source(path), str(whole.parent), str(whole))
+    resolved = path.resolve()
+    return Recipe(path.stem, _read_source(path), str(resolved.parent), str(resolved))
 
 
 def _recipe_of_module(name: str) -> Recipe:

@@ -118,32 +118,32 @@ def get_config(
     nochip: bool = True,
     test: bool = False,
 ) -> SemanticSegmentationConfig:
-    """Train a DeepLab, or for a trial a small U-Net, on buildings or roads.
+    """Train a DeepLabV3 or a small U-Net on buildings or roads.
 
     Args:
         runner: Given by Raster Vision.
         root_uri: Where this run's output goes.
-        raw_uri: The folder that holds ``spacenet``, such as ``s3://spacenet-dataset``.
-        data_uri: Folder for the source of the U-Net, used by that backbone alone; None means
+        raw_uri: The folder that contains ``spacenet``, such as ``s3://spacenet-dataset``.
+        data_uri: Folder for the source of the U-Net, unused by other backbones; None means
             ``{root_uri}/data``.
-        target: What to find.
-        backbone: Of DeepLabV3; ``unet`` instead trains a small U-Net from scratch.
+        target: The class to segment.
+        backbone: Backbone of DeepLabV3; ``unet`` trains a small U-Net from scratch instead.
         pretrained: Start from ImageNet weights, which torchvision downloads. Not for ``unet``.
-        lr: Learning rate, the peak of it with `one_cycle`.
-        epochs: How often training sees every chip.
+        lr: Learning rate; with `one_cycle`, its maximum.
+        epochs: Number of passes over the training chips.
         batch_size: Chips per training step.
-        one_cycle: Let the learning rate rise and fall once over the training.
-        chip_px: Side of the chips, at most 650; 325 makes four of a scene.
+        one_cycle: Raise and lower the learning rate once during the training.
+        chip_px: Side of the chips, at most 650; 325 gives four chips per scene.
         width: Channels of the U-Net at full resolution.
-        train_share: The share of scenes to train on, below 1; the others validate.
-        split_seed: Decides which scenes train.
-        max_scenes: Use only so many scenes, two or more; None uses all.
+        train_share: Fraction of the scenes for training, below 1; the others are for validation.
+        split_seed: Seed of the random split into training and validation scenes.
+        max_scenes: Maximum number of scenes, two or more; None uses all.
         workers: Processes that read chips; 0 reads in the training process.
-        nochip: Train straight from the scenes, without the chip step.
-        test: Make it a short trial: at most 16 scenes to train and 4 to validate, 2 epochs.
+        nochip: Train directly from the scenes, without the chip step.
+        test: Run a short trial: at most 16 scenes to train and 4 to validate, 2 epochs.
 
     Raises:
-        SpecError: If a value makes no sense.
+        SpecError: If a value has the wrong type or is outside of its limits.
         NotFound: If fewer than two scenes have both an image and labels.
         StoreError: If a folder cannot be listed or written.
     """
@@ -193,24 +193,25 @@ def get_config(
 def scene_numbers(base: str, what: Target) -> list[str]:
     """List the numbers of the scenes that have both an image and labels, in ascending order.
 
-    Some have only one: the image of 1000 is missing in the public bucket.
+    Some scenes lack either: the public bucket has no image of scene 1000.
 
     Raises:
         NotFound: If there are fewer than two.
     """
-    found: list[set[str]] = []
+    numbers: list[set[str]] = []
     for path in (what.image(r"(\d+)"), what.label(r"(\d+)")):
         folder, pattern = path.split("/", 1)
         matches = (re.fullmatch(pattern, name) for name in data_dir.list_names(f"{base}/{folder}"))
-        found.append({match[1] for match in matches if match})
-    both = found[0] & found[1]
-    if len(both) < 2:
+        numbers.append({match[1] for match in matches if match})
+    images, labels = numbers
+    pairs = images & labels
+    if len(pairs) < 2:
         raise NotFound(
-            f"{base} has {len(found[0])} images like {what.image('1')} and {len(found[1])} labels "
-            f"like {what.label('1')}, {len(both)} of them pairs, and a training needs two. raw_uri "
-            "is the folder that holds 'spacenet', such as s3://spacenet-dataset."
+            f"{base} has {len(images)} images like {what.image('1')} and {len(labels)} labels "
+            f"like {what.label('1')}, {len(pairs)} of them pairs, and a training needs two. "
+            "raw_uri is the folder that contains 'spacenet', such as s3://spacenet-dataset."
         )
-    return sorted(both, key=int)
+    return sorted(pairs, key=int)
 
 
 def split_scenes(
@@ -220,9 +221,9 @@ def split_scenes(
 
     Args:
         numbers: Two scenes or more.
-        share: The share that trains; at least one scene is on either side.
-        seed: The same seed always splits the same scenes alike.
-        most: Use only so many of them.
+        share: Fraction of training scenes; each side has at least one scene.
+        seed: Seed of the split; the same seed and scenes give the same split.
+        most: Maximum number of scenes; None uses all.
     """
     shuffled = random.Random(seed).sample(numbers, len(numbers))[:most]  # noqa: S311  a split
     cut = min(max(round(len(shuffled) * share), 1), len(shuffled) - 1)
@@ -235,7 +236,7 @@ def vegas_scene(base: str, what: Target, number: str) -> SceneConfig:
         uris=f"{base}/{what.label(number)}",
         transformers=[
             ClassInferenceTransformerConfig(default_class_id=0),
-            # Roads come as lines, and now and then a building as a point.
+            # Roads are lines, and a few buildings are points.
             BufferTransformerConfig(geom_type="LineString", class_bufs={0: ROAD_HALF_WIDTH_PX}),
             BufferTransformerConfig(geom_type="Point"),
         ],

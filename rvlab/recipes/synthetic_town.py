@@ -60,10 +60,10 @@ def get_config(
     Args:
         runner: Given by Raster Vision.
         root_uri: Where this run's output goes.
-        data_uri: Folder that the scenes are drawn into once, and found in again; None means
+        data_uri: Folder for the scenes, which are drawn once and reused; None means
             ``{root_uri}/data``.
         lr: Learning rate; the best found was 1e-2.
-        epochs: How often training sees every chip.
+        epochs: Number of passes over the training chips.
         width: Channels of the U-Net at full resolution.
         batch_size: Chips per training step.
         chip_px: Side of the chips that the model trains and predicts on, 16 or more.
@@ -72,13 +72,13 @@ def get_config(
         validation_scenes: Number of scenes to score on; a test between two runs needs five or more.
         building_weight: Weight of buildings in the loss, where the background has 1.
         road_weight: Weight of roads in the loss.
-        data_seed: Other numbers draw other towns.
-        nochip: Train straight from the scenes, without the chip step.
-        keep_scores: Keep beside each prediction how sure the model was of each class, as a byte a
-            pixel and class.
+        data_seed: Seed of the towns; another seed draws other towns.
+        nochip: Train directly from the scenes, without the chip step.
+        keep_scores: Store the scores of each class beside each prediction, one byte per pixel and
+            class.
 
     Raises:
-        SpecError: If a value makes no sense.
+        SpecError: If a value has the wrong type or is outside of its limits.
         StoreError: If the scenes cannot be written.
     """
     drawn = town_scenes.write_scenes(

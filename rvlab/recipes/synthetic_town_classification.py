@@ -2,7 +2,7 @@
 
 Four training scenes by default, two for validation and one for test, RGB at 0.3 m in UTM zone 32N,
 with the outlines of their buildings as GeoJSON. The scenes are drawn once for all runs of a store,
-as those of ``synthetic_town`` are.
+as in ``synthetic_town``.
 
 Needs: no data; the scenes are drawn.
 """
@@ -64,10 +64,10 @@ def get_config(
     Args:
         runner: Given by Raster Vision.
         root_uri: Where this run's output goes.
-        data_uri: Folder that the scenes are drawn into once, and found in again; None means
+        data_uri: Folder for the scenes, which are drawn once and reused; None means
             ``{root_uri}/data``.
         lr: Learning rate.
-        epochs: How often training sees every chip.
+        epochs: Number of passes over the training chips.
         width: Channels of the network at full resolution.
         batch_size: Chips per training step.
         chip_px: Side of the cells that a scene is divided into, 16 or more.
@@ -75,13 +75,13 @@ def get_config(
         scene_px: Side of a scene, 128 or more: smaller ones have no building.
         train_scenes: Number of training scenes.
         validation_scenes: Number of scenes to score on; a test between two runs needs five or more.
-        least_share: Share of a cell, from 0 to 1, that one building has to cover for the cell to be
-            one with a building.
-        data_seed: Other numbers draw other towns.
-        nochip: Train straight from the scenes, without the chip step.
+        least_share: Fraction of a cell, from 0 to 1, that a building must cover to make its class
+            ``building``.
+        data_seed: Seed of the towns; another seed draws other towns.
+        nochip: Train directly from the scenes, without the chip step.
 
     Raises:
-        SpecError: If a value makes no sense.
+        SpecError: If a value has the wrong type or is outside of its limits.
         StoreError: If the scenes cannot be written.
     """
     drawn = town_scenes.write_scenes(

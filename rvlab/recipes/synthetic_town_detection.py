@@ -1,9 +1,9 @@
 """Object detection of buildings in small synthetic towns, no download.
 
 Four training scenes by default and two for validation, RGB at 0.3 m in UTM zone 32N, with the
-outlines of their buildings as GeoJSON. The scenes are drawn once for all runs of a store, as those
-of ``synthetic_town`` are. There is no test scene, since Raster Vision cannot cut chips for an
-object detection that has one.
+outlines of their buildings as GeoJSON. The scenes are drawn once for all runs of a store, as in
+``synthetic_town``. The data set has no test scene, since Raster Vision cannot make chips for an
+object detection with test scenes.
 
 Needs: no data; the scenes are drawn.
 """
@@ -65,10 +65,10 @@ def get_config(
     Args:
         runner: Given by Raster Vision.
         root_uri: Where this run's output goes.
-        data_uri: Folder that the scenes are drawn into once, and found in again; None means
+        data_uri: Folder for the scenes, which are drawn once and reused; None means
             ``{root_uri}/data``.
         lr: Learning rate.
-        epochs: How often training sees every chip.
+        epochs: Number of passes over the training chips.
         width: Channels of the model at full resolution.
         batch_size: Chips per training step.
         chip_px: Side of the chips that the model trains and predicts on, 64 or more.
@@ -76,12 +76,12 @@ def get_config(
         train_scenes: Number of training scenes.
         validation_scenes: Number of scenes to score on; a test between two runs needs five or more.
         chips_per_scene: Number of chips that are cut from each scene, at random places.
-        least_score: Boxes with less, from 0 to 1, are not predicted.
-        data_seed: Other numbers draw other towns.
-        nochip: Train straight from the scenes, without the chip step: other chips in each epoch.
+        least_score: Score, from 0 to 1, below which a box is not predicted.
+        data_seed: Seed of the towns; another seed draws other towns.
+        nochip: Train directly from the scenes, without the chip step; each epoch has other chips.
 
     Raises:
-        SpecError: If a value makes no sense.
+        SpecError: If a value has the wrong type or is outside of its limits.
         StoreError: If the scenes cannot be written.
     """
     drawn = town_scenes.write_scenes(
@@ -96,7 +96,7 @@ def get_config(
         train_scenes=[box_scene(files) for files in drawn["train"]],
         validation_scenes=[box_scene(files) for files in drawn["validation"]],
     )
-    # A building that a chip cuts counts if most of it is there, by the box of what is there.
+    # A building at the edge of a chip is a label if 80 % of it is in the chip; its box is clipped.
     sampling = ObjectDetectionWindowSamplingConfig(
         method=WindowSamplingMethod.random,
         size=chip_px,

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from rvlab.recipes.canvas import Box, Canvas, Color, noise
 
 VERSION = 1
-"""Part of the name of every folder of scenes: raise it whenever the same seed draws otherwise."""
+"""Part of the name of every folder of scenes: increase it when a seed draws other scenes."""
 
 GSD_M = 0.3
-"""Ground sampling distance: metres a pixel."""
+"""Ground sampling distance, in metres per pixel."""
 
 TOWN_CLASSES = ("background", "building", "road")
 TOWN_COLORS = ("#3d5a3a", "#e4572e", "#f3d9a4")
@@ -54,13 +54,13 @@ class Street:
     """A gently bent line across the whole scene.
 
     Args:
-        along: The direction it runs in, in radians.
-        offset: How far beside the scene's centre it passes, in pixels.
+        along: Its direction, in radians.
+        offset: Its distance from the scene's centre, in pixels.
         half: Half its width, in pixels.
-        bend: How far it swings to either side, in pixels.
-        phase: Where in its swing it is at the centre, in radians.
+        bend: Amplitude of its sine curve, in pixels.
+        phase: Phase of the sine curve at the scene's centre, in radians.
         surface: Its colour.
-        marked: Whether it has lines painted on it.
+        marked: Whether it has road markings.
     """
 
     along: float
@@ -88,8 +88,8 @@ class Camera:
     """The light and camera that all scenes of a data set share.
 
     Args:
-        sun: The direction that shadows fall in, in radians.
-        low: Length of a shadow per height.
+        sun: The direction in which shadows fall, in radians.
+        low: Length of a shadow divided by the height of its object.
         cast: Brightness of red, green and blue.
         haze: Constant added to each of them.
     """
@@ -355,12 +355,12 @@ class Town:
 
 
 def render_scene(px: int, seed: int, place: tuple[int, int]) -> RenderedScene:
-    """Draw one scene; the same arguments always draw the same one.
+    """Draw a scene; the same arguments always draw the same scene.
 
     Args:
         px: Its side, in pixels of 0.3 m.
-        seed: 0 or more; scenes of one seed are taken under the same sun.
-        place: Two numbers of 0 or more that identify the scene among those of one seed.
+        seed: 0 or more; all scenes of a seed have the same sun and camera.
+        place: Two numbers of 0 or more that identify the scene among the scenes of a seed.
     """
     return Town(px, np.random.default_rng((seed, *place)), Camera.from_seed(seed)).draw()
 

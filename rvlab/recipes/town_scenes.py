@@ -14,12 +14,12 @@ from rvlab.recipes import data_dir, geotiff, town
 CRS = "EPSG:32632"
 TOWN_GROUPS = ("train", "validation", "test")
 CLASS_IDS, BUILDINGS = "labels.tif", "buildings.geojson"
-"""The kinds of labels, and how the names of their files end."""
+"""The kinds of labels, which are also the suffixes of their file names."""
 
 MIN_BUILDING_PX2 = 200.0
 """Area, in square pixels, that a building cut by the edge of a scene must have to be in BUILDINGS.
 
-Less is a sliver of roof that a mapper would leave out: 18 square metres.
+A smaller part, below 18 square metres of roof, would not be mapped by a person.
 """
 
 
@@ -64,9 +64,9 @@ def write_scenes(
     names = {group: [f"{group}-{i}" for i in range(counts.get(group, 0))] for group in TOWN_GROUPS}
     makers = {}
     for group, number in ((g, i) for g in TOWN_GROUPS for i in range(len(names[g]))):
-        one = partial(write_scene_file, group=group, number=number, px=px, seed=seed)
-        makers[f"{group}-{number}.tif"] = partial(one, what="image")
-        makers[f"{group}-{number}-{kind}"] = partial(one, what=kind)
+        write_file = partial(write_scene_file, group=group, number=number, px=px, seed=seed)
+        makers[f"{group}-{number}.tif"] = partial(write_file, what="image")
+        makers[f"{group}-{number}-{kind}"] = partial(write_file, what=kind)
     folder = data_dir.data_folder(*folder_of, f"town-v{town.VERSION}-seed{seed}-{px}px")
     uris = data_dir.make_missing(folder, makers)
     return {
@@ -83,7 +83,7 @@ def write_scene_file(path: Path, *, group: str, number: int, px: int, seed: int,
     Args:
         path: The file to write.
         group: One of TOWN_GROUPS.
-        number: Which scene of the group, from 0.
+        number: The number of the scene in its group, from 0.
         px: Side of the scene.
         seed: The seed of the whole data set.
         what: ``image``, CLASS_IDS or BUILDINGS.
@@ -114,18 +114,18 @@ def footprints(scene: town.RenderedScene, px: int) -> list[Any]:
 
     Returns:
         Shapely polygons in pixels from the upper left corner, x to the right and y down; without
-        those of which less than MIN_BUILDING_PX2 is in the scene.
+        parts of buildings smaller than MIN_BUILDING_PX2.
     """
     from shapely import MultiPolygon, Polygon, box, union_all
 
     extent = box(0, 0, px, px)
-    found = []
+    polygons = []
     for parts in scene.buildings:
         shapes = [Polygon([(x + px / 2, y + px / 2) for x, y in part.corners()]) for part in parts]
         inside = union_all(shapes).intersection(extent)
-        whole = inside.geoms if isinstance(inside, MultiPolygon) else [inside]
-        found += [shape for shape in whole if shape.area >= MIN_BUILDING_PX2]
-    return found
+        parts_inside = inside.geoms if isinstance(inside, MultiPolygon) else [inside]
+        polygons += [shape for shape in parts_inside if shape.area >= MIN_BUILDING_PX2]
+    return polygons
 
 
 def _features(shapes: list[Any], transform: Any) -> dict[str, Any]:
@@ -149,5 +149,5 @@ def _features(shapes: list[Any], transform: Any) -> dict[str, Any]:
     return {"type": "FeatureCollection", "features": features}
 
 
-# A scene's image and its labels are written one after the other.
+# A scene's image and labels are written one after the other; this renders the scene once.
 cached_scene = lru_cache(maxsize=1)(town.render_scene)

@@ -2,7 +2,7 @@
 
 A recipe writes ``chip_px: Annotated[int, Field(ge=16), AtMost("scene_px")] = 128`` with pydantic's
 ``Field``. `rvlab.recipes.signature` reads the annotation from the source and refuses an invalid
-value at submission; `validate_parameters` does it when the recipe is called.
+value at submission; `validate_parameters` refuses it when the recipe is called.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ class AtMost:
 def limits_text(hint: Any) -> str:
     """Return the limits of an annotated type in words, such as ``at least 16``; else ``""``."""
     found: list[str] = []
-    for one in _metadata(hint):
-        if isinstance(one, AtMost):
-            found.append(f"at most {one.other}")
-        for part in getattr(one, "metadata", ()):  # of a pydantic Field
+    for item in _metadata(hint):
+        if isinstance(item, AtMost):
+            found.append(f"at most {item.other}")
+        for limit in getattr(item, "metadata", ()):  # of a pydantic Field
             found += [
-                words.format(_short(getattr(part, name)))
+                words.format(_short(getattr(limit, name)))
                 for name, words in _LIMITS.items()
-                if getattr(part, name, None) is not None
+                if getattr(limit, name, None) is not None
             ]
     return ", ".join(found)
 
@@ -97,34 +97,35 @@ def require_relations(hints: Mapping[str, Any], values: Mapping[str, Any], recip
         recipe: The recipe's name with a colon and a space, or the empty string.
 
     Raises:
-        SpecError: If a value is above that of the other parameter.
+        SpecError: If a value is greater than the value of the parameter that limits it.
     """
     for name, hint in hints.items():
-        for one in _metadata(hint):
-            if not isinstance(one, AtMost):
+        for item in _metadata(hint):
+            if not isinstance(item, AtMost):
                 continue
-            value, most = _number(values.get(name)), _number(values.get(one.other))
+            value, most = _number(values.get(name)), _number(values.get(item.other))
             if value is not None and most is not None and value > most:
                 raise SpecError(
-                    f"{recipe}{name} must be at most {one.other}, which is {most!r}, got {value!r}."
+                    f"{recipe}{name} must be at most {item.other}, which is {most!r}, "
+                    f"got {value!r}."
                 )
 
 
 def validate_parameters(get_config: _F) -> _F:
     """Decorate a ``get_config``: parse text from a command line, and check types and limits.
 
-    ``rastervision run`` passes parameters as text, and a Kubeflow pipeline can be started in its
-    own user interface with any values.
+    ``rastervision run`` passes parameters as text, and a Kubeflow pipeline can be started in
+    Kubeflow's own pages with any values.
 
     Raises:
         SpecError: When the decorated function is called, if a value does not fit its annotation.
     """
-    described = inspect.signature(get_config)
+    signature = inspect.signature(get_config)
 
     @functools.wraps(get_config)
     def checked(*args: Any, **kwargs: Any) -> Any:
         hints = get_type_hints(get_config, include_extras=True)
-        bound = described.bind(*args, **kwargs)
+        bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         for name, value in bound.arguments.items():
             bound.arguments[name] = _parse(name, value, hints.get(name, Any))
@@ -139,7 +140,7 @@ def _parse(name: str, value: Any, hint: Any) -> Any:
 
     if hint is Any:
         return value
-    plain = get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
+    base_type = get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
     config = ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True)
     try:
         # A bool is a number to pydantic unless it is strict.
@@ -148,9 +149,9 @@ def _parse(name: str, value: Any, hint: Any) -> Any:
         )
     except ValidationError as exc:
         error = exc.errors()[0]
-        words = violated_limit(error) or _KINDS.get(plain) or error["msg"].lower()
+        words = violated_limit(error) or _KINDS.get(base_type) or error["msg"].lower()
         if error["type"] == "literal_error":
-            words = f"one of {_list_options(plain)}"
+            words = f"one of {_list_options(base_type)}"
         elif error["type"] == "finite_number":
             words = "a finite number"
         raise SpecError(f"{name} must be {words}, got {value!r}.") from exc
@@ -166,7 +167,7 @@ def _list_options(hint: Any) -> str:
 
 
 def _metadata(hint: Any) -> Iterator[Any]:
-    """Yield what annotates a type, also the parts of a union such as ``Annotated[...] | None``."""
+    """Yield the metadata of a type, and of the members of a union: ``Annotated[...] | None``."""
     yield from getattr(hint, "__metadata__", ())
     inner = get_args(hint)[:1] if hasattr(hint, "__metadata__") else get_args(hint)
     if hasattr(hint, "__metadata__") or get_origin(hint) in (Union, UnionType):

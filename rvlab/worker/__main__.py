@@ -45,8 +45,8 @@ def extend_import_path() -> None:
 
     They are appended, so that a ``logging.py`` beside a recipe does not shadow Python's own.
     """
-    named = os.environ.get(PATH_VARIABLE, "").split(os.pathsep)
-    sys.path.extend(folder for folder in named if folder and folder not in sys.path)
+    folders = os.environ.get(PATH_VARIABLE, "").split(os.pathsep)
+    sys.path.extend(folder for folder in folders if folder and folder not in sys.path)
 
 
 if __name__ == "__main__":

@@ -83,17 +83,17 @@ def prediction_paths(config: Mapping[str, Any]) -> dict[str, str]:
     """
     root = str(config.get("root_uri") or "").rstrip("/")
     folder = config.get("predict_uri") or f"{root}/predict"
-    found = {}
+    scenes_by_path: dict[str, str] = {}
     for group in ("train", "validation", "test"):
         for scene in config["dataset"].get(f"{group}_scenes") or []:
             name = str(scene["id"])
             uri = (scene.get("label_store") or {}).get("uri") or f"{folder}/{name}"
             path = posixpath.normpath(str(uri).removeprefix(root).strip("/"))
-            found[path] = found[f"{path}.json"] = found[f"{path}.tif"] = name
-    return found
+            scenes_by_path |= dict.fromkeys((path, f"{path}.json", f"{path}.tif"), name)
+    return scenes_by_path
 
 
 def _scene_of_file(parts: Sequence[str], predictions: Mapping[str, str]) -> str | None:
-    """Return the scene whose predictions contain a file; the longest path decides."""
+    """Return the scene whose predictions contain a file; the longest matching path wins."""
     paths = ("/".join(parts[:n]) for n in range(len(parts), 0, -1))
     return next((predictions[path] for path in paths if path in predictions), None)

@@ -23,8 +23,8 @@ def boundary_evaluations(
     Args:
         boundaries: The table of boundaries.
         scenes: The table of scored scenes.
-        omitted: Scored scenes that `boundaries` lacks. A group with one of them has no row over all
-            scenes.
+        omitted: Scored scenes that `boundaries` lacks. A group with such a scene has no rows
+            over all its scenes.
 
     Returns:
         For each scene group, over all its scenes and for each scene: a row per class, and one over
@@ -33,21 +33,21 @@ def boundary_evaluations(
     rows: list[tuple[str, str | None, str | None, str, float | None]] = []
     for group in scenes["group"].unique().to_pylist():
         members = scenes.filter(pc.equal(scenes["group"], group))["scene"].combine_chunks()
-        found = boundaries.filter(pc.is_in(boundaries["scene"], members))
-        if group in found["group"].unique().to_pylist():
-            found = found.filter(pc.equal(found["group"], group))
-        if not len(found):
+        counts = boundaries.filter(pc.is_in(boundaries["scene"], members))
+        if group in counts["group"].unique().to_pylist():
+            counts = counts.filter(pc.equal(counts["group"], group))
+        if not len(counts):
             continue
         if not set(members.to_pylist()) & set(omitted):
-            rows += [(group, None, *row) for row in _rows(found)]
-        for scene in sorted(found["scene"].unique().to_pylist()):
-            part = found.filter(pc.equal(found["scene"], scene))
-            rows += [(group, scene, *row) for row in _rows(part)]
+            rows += [(group, None, *row) for row in _rows(counts)]
+        for scene in sorted(counts["scene"].unique().to_pylist()):
+            scene_counts = counts.filter(pc.equal(counts["scene"], scene))
+            rows += [(group, scene, *row) for row in _rows(scene_counts)]
     return rows_to_arrow(EVALS_TABLE, rows)
 
 
 def headline_boundary_iou(evaluations: pa.Table, scenes: pa.Table) -> dict[str, float]:
-    """Return ``boundary_iou`` of the group of the other headline metrics; empty if it is undefined.
+    """Return ``boundary_iou`` over the headline scene group; empty if it is undefined.
 
     Args:
         evaluations: The result of `boundary_evaluations`.
@@ -56,26 +56,26 @@ def headline_boundary_iou(evaluations: pa.Table, scenes: pa.Table) -> dict[str, 
     groups = scenes["group"].unique().to_pylist()
     if not groups:
         return {}
-    whole = evaluations.filter(
+    overall = evaluations.filter(
         pc.and_(
             pc.equal(evaluations["group"], headline_group(groups)),
             pc.and_(pc.is_null(evaluations["scene"]), pc.is_null(evaluations["class"])),
         )
     )
-    value = whole["value"][0].as_py() if len(whole) else None
+    value = overall["value"][0].as_py() if len(overall) else None
     return {} if value is None else {_NAME: value}
 
 
 def _rows(counts: pa.Table) -> Iterator[tuple[str | None, str, float | None]]:
-    """Yield class, metric and value of counts that are summed over scenes."""
+    """Sum counts over scenes, and yield a class (None for all), the metric and its value."""
     sums = counts.group_by("class", use_threads=False).aggregate(
         [(f"{name}_px", "sum") for name in ("truth", "prediction", "intersection")]
     )
-    truth, guess, shared = (
+    truth, prediction, intersection = (
         sums[f"{name}_px_sum"].to_numpy().astype(float)
         for name in ("truth", "prediction", "intersection")
     )
-    of = metrics.Counts(shared, guess - shared, truth - shared)
-    yield None, _NAME, metrics.none_if_nan(float(metrics.mean_boundary_iou(of)))
-    for name, value in zip(sums["class"].to_pylist(), metrics.boundary_iou(of), strict=True):
+    summed = metrics.Counts(intersection, prediction - intersection, truth - intersection)
+    yield None, _NAME, metrics.none_if_nan(float(metrics.mean_boundary_iou(summed)))
+    for name, value in zip(sums["class"].to_pylist(), metrics.boundary_iou(summed), strict=True):
         yield name, _NAME, metrics.none_if_nan(value)

@@ -38,9 +38,9 @@ class BucketClients:
         return getattr(self.client(arguments["Bucket"]), name)(**arguments)
 
     def client(self, bucket: str) -> Any:
-        """Return the client of a bucket; buckets with the same settings share one."""
+        """Return the client of a bucket; buckets with the same settings share a client."""
         access = resolve_access(bucket)
-        # The session is another one after ~/.aws has changed, as for unpatched Raster Vision.
+        # After a change of ~/.aws this is a new session, as in unpatched Raster Vision.
         session = access.credential_chain.session() if access.credential_chain else None
         key = (access, access.access_key, access.secret_key, session)
         with self._lock:
@@ -78,7 +78,7 @@ def new_client(access: S3Access, session: Any = None) -> Any:
 
 
 def _set_requester_pays(params: dict[str, Any], **_: Any) -> None:
-    """Say in a request, before it is signed, that the requester pays for it."""
+    """Add the header for "requester pays" to a request, before it is signed."""
     params["headers"]["x-amz-request-payer"] = "requester"
 
 

@@ -11,13 +11,13 @@ from rvlab.store import Store
 
 
 def check_config(store: Store, run: Run, config: Any, steps: Sequence[str]) -> None:
-    """Reject a config that a later step would fail on, and print a warning for a doubtful one.
+    """Reject a config on which a later step would fail, and warn of resized chips.
 
     Args:
         store: The run's store.
         run: The run.
         config: Raster Vision's pipeline config, updated.
-        steps: The commands that it needs.
+        steps: The commands that the config needs.
 
     Raises:
         StepError: If the config writes outside the run's folder, a training or validation scene
@@ -64,15 +64,20 @@ def check_config(store: Store, run: Run, config: Any, steps: Sequence[str]) -> N
 
 
 def _check_scene_ids(ids: Sequence[str]) -> None:
-    """Reject ids of which one is a folder of another, since predict deletes older predictions."""
+    """Reject an id that is a parent folder of another id.
+
+    Before predict, a scene's older predictions are deleted with everything below their folder.
+    """
     known = set(ids)
     for name in ids:
         parts = name.split("/")
-        above = next((u for n in range(1, len(parts)) if (u := "/".join(parts[:n])) in known), None)
-        if above is not None:
+        parent = next(
+            (folder for n in range(1, len(parts)) if (folder := "/".join(parts[:n])) in known), None
+        )
+        if parent is not None:
             raise StepError(
                 f"The predictions of the scene {name!r} would be in the folder of the scene "
-                f"{above!r}. Rename one of them."
+                f"{parent!r}. Rename one of them."
             )
 
 

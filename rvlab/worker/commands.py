@@ -53,7 +53,7 @@ def save_config(store: Store, run: Run, spec: Spec, scratch: Path) -> StepPlan:
     The recipe is called in the folder from which the run was submitted, if that folder exists on
     this machine. Relative paths in its config are resolved against that folder. The recipe's
     ``__file__`` is the path that it was submitted from, if it exists on this machine, so that the
-    recipe finds the files beside it; else, as in a pod, it is a temporary copy.
+    recipe finds neighbouring files. Elsewhere, as in a pod, it is the path of a temporary copy.
 
     Raises:
         StepError: If the recipe does not return exactly one Raster Vision pipeline config, or if
@@ -65,8 +65,8 @@ def save_config(store: Store, run: Run, spec: Spec, scratch: Path) -> StepPlan:
     path = scratch / SOURCE_FILE
     path.write_bytes(store.get(run.key(SOURCE_FILE)))
     add_old_names(path.read_text(encoding="utf-8", errors="replace"))
-    home = submit_folder()
-    with contextlib.chdir(home or scratch):
+    folder = submit_folder()
+    with contextlib.chdir(folder or scratch):
         configs = _call_recipe(path, spec)
     if len(configs) != 1 or not isinstance(configs[0], RVPipelineConfig):
         kinds = ", ".join(type(c).__name__ for c in configs) or "nothing"
@@ -76,8 +76,8 @@ def save_config(store: Store, run: Run, spec: Spec, scratch: Path) -> StepPlan:
             "ObjectDetectionConfig."
         )
     config = configs[0]
-    if home:
-        make_absolute(config, home)  # before update, which may open a scene to count its bands
+    if folder:
+        make_absolute(config, folder)  # before update, which may open a scene to count its bands
     config.root_uri = run.rv_uri
     config.update()
     config.recursive_validate_config()
@@ -86,8 +86,9 @@ def save_config(store: Store, run: Run, spec: Spec, scratch: Path) -> StepPlan:
     steps = tuple(pipeline.commands) if spec.kind != PREDICTION else _prediction_steps(config)
     check_config(store, run, config, steps)
     save_pipeline_config(config, config.get_config_uri())
-    cut = {s: _count_pieces(config.dataset, s, spec.splits) for s in pipeline.split_commands}
-    plan = StepPlan(steps, {s: n for s, n in cut.items() if s in steps})
+    split_steps = [step for step in pipeline.split_commands if step in steps]
+    splits = {step: _count_pieces(config.dataset, step, spec.splits) for step in split_steps}
+    plan = StepPlan(steps, splits)
     store.put_json(run.key(PLAN), plan.record())
     return plan
 
@@ -101,28 +102,28 @@ def _prediction_steps(config: Any) -> tuple[str, ...]:
 def _call_recipe(path: Path, spec: Spec) -> list[Any]:
     """Run the recorded source at `path` as Raster Vision does, and return its configs."""
     # Raster Vision gives a recipe's module this name, under which plugins are looked up.
-    found = importlib.util.spec_from_file_location("rastervision.pipeline", path)
-    if found is None or found.loader is None:
+    module_spec = importlib.util.spec_from_file_location("rastervision.pipeline", path)
+    if module_spec is None or module_spec.loader is None:
         raise StepError(f"{spec.recipe} cannot be loaded from {path}.")
-    module = importlib.util.module_from_spec(found)
+    module = importlib.util.module_from_spec(module_spec)
     if spec.file and Path(spec.file).is_file():
         module.__file__ = spec.file
-    found.loader.exec_module(module)
-    function = getattr(module, "get_configs", None) or module.get_config
-    made = function("inprocess", **spec.params, **spec.places)
-    return made if isinstance(made, list) else [made]
+    module_spec.loader.exec_module(module)
+    get_config = getattr(module, "get_configs", None) or module.get_config
+    configs = get_config("inprocess", **spec.params, **spec.places)
+    return configs if isinstance(configs, list) else [configs]
 
 
-def _count_pieces(dataset: Any, step: str, wanted: int) -> int:
-    """Return the number of splits that have work.
+def _count_pieces(dataset: Any, step: str, splits: int) -> int:
+    """Return the number of splits of a step that have scenes, at most `splits`.
 
-    Raster Vision gives each split ``ceil(scenes / splits)`` scenes.
+    Raster Vision gives each split ``ceil(scenes / splits)`` scenes, so the last ones may be empty.
     """
-    lists = [dataset.validation_scenes, dataset.test_scenes]
+    groups = [dataset.validation_scenes, dataset.test_scenes]
     if step == "chip":
-        lists = [dataset.train_scenes, dataset.validation_scenes]
-    most = max((len(scenes) for scenes in lists), default=0)
-    return max(1, math.ceil(most / math.ceil(most / wanted))) if most else 1
+        groups = [dataset.train_scenes, dataset.validation_scenes]
+    scenes = max((len(scenes) for scenes in groups), default=0)
+    return max(1, math.ceil(scenes / math.ceil(scenes / splits))) if scenes else 1
 
 
 def run_command(
@@ -137,17 +138,16 @@ def run_command(
     from rastervision.pipeline.config import build_config
     from rastervision.pipeline.file_system import file_exists
 
-    uri = f"{run.rv_uri}/pipeline-config.json"
+    config_uri = f"{run.rv_uri}/pipeline-config.json"
     config = build_config(json.loads(store.get(run.key("rv", "pipeline-config.json"))))
     index, pieces = split or 0, of or 1
-    stale = [*stale_outputs(config, step, index, pieces)]
-    delete_outputs(
-        store, run, [*stale, *_derived_keys(run)] if step in ("train", "predict") else stale
-    )
-    _run_command(uri, step, index, pieces)
-    missing = [
-        u for u in expected_outputs(config, step, index, pieces) if not file_exists(u, None, False)
-    ]
+    stale = stale_outputs(config, step, index, pieces)
+    if step in ("train", "predict"):
+        stale += _derived_uris(run)
+    delete_outputs(store, run, stale)
+    _run_command(config_uri, step, index, pieces)
+    expected = expected_outputs(config, step, index, pieces)
+    missing = [uri for uri in expected if not file_exists(uri, None, False)]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise StepError(
@@ -160,7 +160,8 @@ def stale_outputs(config: Any, step: str, split: int, of: int) -> list[str]:
     """List the URIs of older outputs that a step, or one split of it, must delete before it runs.
 
     A train step that finds an older ``log.csv`` resumes from it or skips training, and predict
-    merges its scores with the older ones. Chips of another split have another name and stay.
+    merges its scores with the older ones. A split of chip overwrites its own zip of chips, so its
+    outputs are not listed.
     """
     if step == "predict":
         return [s.label_store.uri for s in _predicted_scenes(config, split, of)]
@@ -199,18 +200,21 @@ def expected_outputs(config: Any, step: str, split: int, of: int) -> list[str]:
 
 
 def delete_outputs(store: Store, run: Run, uris: Sequence[str]) -> None:
-    """Delete files and folders of a run; URIs outside the run's folder are ignored."""
+    """Delete outputs of a run, files or folders.
+
+    URIs are ignored unless they are below the run's ``rv/`` or derived from predictions.
+    """
     for uri in uris:
-        if not uri.startswith(f"{run.rv_uri}/") and uri not in _derived_keys(run):
+        if not uri.startswith(f"{run.rv_uri}/") and uri not in _derived_uris(run):
             continue
         key = store.key(uri)
-        beside = (k for k, _ in store.files(key.rpartition("/")[0]))
-        store.delete([k for k in beside if k == key or k.startswith(f"{key}/")])
+        siblings = (k for k, _ in store.files(key.rpartition("/")[0]))
+        store.delete([k for k in siblings if k == key or k.startswith(f"{key}/")])
 
 
-def _derived_keys(run: Run) -> tuple[str, ...]:
-    """Return the URIs derived from predictions, which readers prefer to the predictions."""
-    tables = (f"{run.uri}/tables/{one.name}.parquet" for one in COUNTED_TABLES)
+def _derived_uris(run: Run) -> tuple[str, ...]:
+    """Return the URIs of COG copies and counts, which readers use instead of the predictions."""
+    tables = (f"{run.uri}/tables/{table.name}.parquet" for table in COUNTED_TABLES)
     return f"{run.uri}/{COPIES_FOLDER}", *tables
 
 

@@ -21,7 +21,7 @@ from rvlab.store.store import normalize_uri
 from rvlab.store.table_file import rows_to_arrow
 
 TRUTH_COLUMNS = ("labels", "aois", "grid")
-"""Fingerprints of what a scene is scored on; ``image`` is what a model sees."""
+"""Columns of the fingerprints on which scores depend; ``image`` is only the input of a model."""
 
 HASH_DIGITS = 16
 """Hexadecimal digits of a fingerprint."""
@@ -42,12 +42,12 @@ _IGNORED_FIELDS = ("transformers", "channel_order", "allow_streaming")
 def fingerprint_scenes(config: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> pa.Table:
     """Return fingerprints of image, labels, areas and pixel grid for each scene of some groups.
 
-    They are computed from the content of the files and from how labels are derived from it, not
-    from the location of the files: the same scenes on another machine have the same fingerprints.
-    Labels and areas are hashed completely; for an image of more than 64 MiB only its size and 16
-    evenly spaced blocks of 1 MiB are. A file that cannot be read is represented by its address,
-    and the log says so. The grid is the size and the georeference of the scored pixels; that of an
-    image that cannot be opened is represented by the fingerprint of the image.
+    They are computed from the content of the files and from the settings that derive labels from
+    it, not from the location of the files: the same scenes on another machine have the same
+    fingerprints. Labels and areas are hashed completely; for an image of more than 64 MiB only its
+    size and 16 evenly spaced blocks of 1 MiB are hashed. A file that cannot be read is represented
+    by its address, and the log says so. The grid is the size and the georeference of the scored
+    pixels. If the grid cannot be read, the fingerprint of the image takes its place.
 
     Args:
         config: ``pipeline-config.json``.
@@ -59,16 +59,16 @@ def fingerprint_scenes(config: Mapping[str, Any], groups: Mapping[str, Sequence[
     """
     data = config["dataset"]
     grids = _Grids(config)
-    known = {
+    scenes = {
         str(scene["id"]): _Scene(scene, grids)
         for kind in ("train", "validation", "test")
         for scene in data.get(f"{kind}_scenes") or []
     }
     rows = [
-        {"group": group, "scene": name, **known[name].row}
+        {"group": group, "scene": name, **scenes[name].row}
         for group, names in groups.items()
         for name in sorted(names)
-        if name in known
+        if name in scenes
     ]
     return rows_to_arrow(SCENES_TABLE, rows)
 
@@ -76,25 +76,26 @@ def fingerprint_scenes(config: Mapping[str, Any], groups: Mapping[str, Sequence[
 def eval_sets(
     table: pa.Table, class_config: Mapping[str, Any], rules: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Return one fingerprint per group, of what its scores depend on besides the model.
+    """Return a fingerprint per group of everything except the model on which its scores depend.
 
-    These are the scenes with their labels, areas of interest and pixel grids, the classes, null
-    class included, and the rule by which pixels were counted. The pixels of the images are not part
-    of it: models on other bands or sensors are scored on the same truth.
+    It covers the scenes with their labels, areas of interest and pixel grids, the classes including
+    the null class, and the rule by which pixels were counted. It does not cover the pixels of the
+    images: models on other bands or sensors are scored on the same truth.
 
     Args:
         table: As `fingerprint_scenes` returns it.
         class_config: ``dataset.class_config`` of ``pipeline-config.json``.
-        rules: Group -> the rule, for groups that were not counted as rvlab counts.
+        rules: Group -> the counting rule, for groups in the result of
+            `rvlab.worker.results.counting_rules`.
     """
     classes = [list(class_config["names"]), class_config.get("null_class")]
-    found: dict[str, list[Any]] = {}
+    scenes_by_group: dict[str, list[Any]] = {}
     for row in table.to_pylist():
-        parts = [row[name] for name in ("scene", *TRUTH_COLUMNS)]
-        found.setdefault(row["group"], []).append(parts)
+        values = [row[name] for name in ("scene", *TRUTH_COLUMNS)]
+        scenes_by_group.setdefault(row["group"], []).append(values)
     return {
         group: _digest([classes, sorted(rows, key=str), *filter(None, [(rules or {}).get(group)])])
-        for group, rows in found.items()
+        for group, rows in scenes_by_group.items()
     }
 
 
@@ -109,13 +110,13 @@ class _Grids:
         # The last scene with an id counts, as in Raster Vision's eval.
         try:
             classes = classes_from_config(self._config)
-            found = scenes_from_config(self._config)
+            scenes = scenes_from_config(self._config)
         except RvlabError:
             return {}
-        return {scene.id: SceneLabels(scene, classes) for scene in found}
+        return {scene.id: SceneLabels(scene, classes) for scene in scenes}
 
     def fingerprint(self, name: str) -> str | None:
-        """Return the fingerprint of a scene's grid; None if its image cannot be opened."""
+        """Return the fingerprint of a scene's grid; None if config or image cannot be read."""
         if name not in self._scenes:
             return None
         try:
@@ -124,8 +125,8 @@ class _Grids:
             return None
         crs = None if grid.crs is None else grid.crs.to_string()
         # Twelve digits: the same georeference may differ by rounding between files.
-        place = [f"{number:.12g}" for number in tuple(grid.transform)[:6]]
-        return _digest([grid.width, grid.height, place, crs])
+        transform = [f"{number:.12g}" for number in tuple(grid.transform)[:6]]
+        return _digest([grid.width, grid.height, transform, crs])
 
 
 class _Scene:
@@ -143,12 +144,12 @@ class _Scene:
         image = self._with_contents(config["raster_source"], whole=False)
         labels = config.get("label_source")
         areas = [self._file(uri, whole=True) for uri in _as_list(config.get("aoi_uris"))]
-        seen = _digest(list(_image_files(image)))
+        image_fingerprint = _digest(list(_image_files(image)))
         return {
-            "image": seen,
+            "image": image_fingerprint,
             "labels": _digest(self._with_contents(labels, whole=True)) if labels else None,
             "aois": _digest(sorted(areas)) if areas else None,
-            "grid": self._grids.fingerprint(str(config["id"])) or seen,
+            "grid": self._grids.fingerprint(str(config["id"])) or image_fingerprint,
             "hashed_from": "address" if self._by_address else "content",
         }
 
@@ -168,9 +169,9 @@ class _Scene:
 
     def _file(self, uri: str, *, whole: bool) -> str:
         try:
-            found = file_sha256(uri, whole=whole)
-            beside = sidecar_fingerprints(uri)
-            return _digest([found, *beside]) if beside else found
+            sha256 = file_sha256(uri, whole=whole)
+            sidecars = sidecar_fingerprints(uri)
+            return _digest([sha256, *sidecars]) if sidecars else sha256
         except (RvlabError, OSError) as exc:
             print(
                 f"{uri} cannot be read here, so the fingerprint of scene {self._config['id']!r} "
@@ -185,7 +186,7 @@ def file_sha256(uri: str, *, whole: bool = True) -> str:
 
     Args:
         uri: A local path or anything a store opens, such as ``s3://bucket/scene.tif``.
-        whole: Read all bytes; otherwise only some blocks of a large file.
+        whole: Whether to read all bytes; otherwise only blocks of a large file are read.
 
     Raises:
         StoreError: If it cannot be read.
@@ -193,10 +194,10 @@ def file_sha256(uri: str, *, whole: bool = True) -> str:
     store = store_for_uri(uri)
     key = store.key(normalize_uri(uri))
     size = store.size(key)
-    made = hashlib.sha256(str(size).encode())
+    digest = hashlib.sha256(str(size).encode())
     for start, length in _blocks(size, whole):
-        made.update(store.get_range(key, start, length))
-    return made.hexdigest()
+        digest.update(store.get_range(key, start, length))
+    return digest.hexdigest()
 
 
 def _blocks(size: int, whole: bool) -> Iterator[tuple[int, int]]:

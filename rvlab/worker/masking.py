@@ -27,11 +27,13 @@ MIN_LENGTH = 8
 MIN_LINE = 16
 """Minimum length of a line of a multi-line secret to be masked by itself, in characters."""
 
+# Words in the name of a variable with which its value is a secret.
 _STRONG = re.compile(
     r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIAL)S?$|^(SECRET|PASSWORD|PASSWD)|"
     r"(API|ACCESS|SECRET|PRIVATE|AUTH|ENCRYPTION|SIGNING|ACCOUNT)KEYS?$"
 )
 _STRONG_KEY = re.compile(r"(API|ACCESS|SECRET|PRIVATE|ENCRYPTION|SIGNING|ACCOUNT)_KEYS?$")
+# Words that harmless variables have too: the value must also be long, and not plain words.
 _WEAK = frozenset(
     ("KEY", "KEYS", "AUTH", "AUTHORIZATION", "BEARER", "PASS", "PWD", "DSN", "COOKIE", "JWT", "SAS")
 )
@@ -97,7 +99,7 @@ def mask_bytes(data: bytes, store: Store | None = None) -> bytes:
     forms = _all_forms(frozenset(os.environ.items()), _secrets_of(access))
     for form in forms:
         data = data.replace(form, MASK.encode())
-    return _mask_patterns(_mask_cut(data, forms))
+    return _mask_patterns(_mask_truncated(data, forms))
 
 
 def mask_text(text: str, store: Store | None = None) -> str:
@@ -114,8 +116,8 @@ def has_secret(text: str, store: Store | None = None) -> bool:
 def complete_length(data: bytes) -> int:
     """Return how many bytes of a growing log can be masked and forwarded.
 
-    These are the bytes up to the last line end, but not past the start of an unfinished private
-    key.
+    These are the bytes up to the last line end, or up to the start of a private key whose end is
+    not written yet. A start that is more than 64 KiB back is ignored.
     """
     end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
     begin = data.rfind(b"-----BEGIN ", 0, end)
@@ -133,7 +135,7 @@ def find_secrets(environ: Mapping[str, str], access: S3Access | None = None) -> 
 
 
 def _secrets_of(access: S3Access | None) -> frozenset[str]:
-    """Return the secrets of a store's credentials, with those of ``~/.aws`` that were used."""
+    """Return the secrets in a store's credentials, including those read from ``~/.aws``."""
     if access is None:
         return frozenset()
     given = frozenset(filter(None, (access.secret_key, access.session_token)))
@@ -145,7 +147,9 @@ def _secrets_of(access: S3Access | None) -> frozenset[str]:
 def is_secret(name: str, value: str) -> bool:
     """Return whether the value of a variable is a secret, by its name and its form.
 
-    A path, a number, a common word or a value shorter than `MIN_LENGTH` is not.
+    A path, a common word or a value shorter than `MIN_LENGTH` is not a secret. A number is a secret
+    only if the name says that it is a password. If the name only hints at a secret, such as
+    ``..._AUTH``, the value must be longer, and not plain words.
     """
     words = name.upper().replace("-", "_").strip("_")
     if words in _HARMLESS_NAMES or _HARMLESS_END.search(words):
@@ -185,10 +189,10 @@ def _url_passwords(value: str) -> set[str]:
 
 
 @lru_cache(maxsize=8)
-def _all_forms(environ: frozenset[tuple[str, str]], more: frozenset[str]) -> tuple[bytes, ...]:
+def _all_forms(environ: frozenset[tuple[str, str]], extra: frozenset[str]) -> tuple[bytes, ...]:
     """Return all encodings of all secrets, longest first, as one may contain another."""
-    long = {value for value in more if len(value) >= MIN_LENGTH}
-    return _sorted_forms(find_secrets(dict(environ)) | long)
+    long_enough = {value for value in extra if len(value) >= MIN_LENGTH}
+    return _sorted_forms(find_secrets(dict(environ)) | long_enough)
 
 
 def _sorted_forms(values: Iterable[str]) -> tuple[bytes, ...]:
@@ -197,6 +201,7 @@ def _sorted_forms(values: Iterable[str]) -> tuple[bytes, ...]:
 
 
 def _forms(value: str) -> Iterable[bytes]:
+    """Yield a secret as text, escaped, URL-encoded, line by line and in base64."""
     for text in {value, value.strip()}:
         texts = {text, quote(text), quote(text, safe=""), quote_plus(text), repr(text)[1:-1]}
         texts |= {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
@@ -220,7 +225,8 @@ def _base64_forms(data: bytes) -> Iterable[bytes]:
             yield inner.translate(bytes.maketrans(b"+/", b"-_"))
 
 
-def _mask_cut(data: bytes, forms: Iterable[bytes]) -> bytes:
+def _mask_truncated(data: bytes, forms: Iterable[bytes]) -> bytes:
+    """Mask a secret that is truncated at the start or the end of the data."""
     for form in forms:
         sizes = range(min(len(form) - 1, len(data)), MIN_LENGTH - 1, -1)
         if form[-MIN_LENGTH:] in data[: len(form)]:

@@ -20,8 +20,8 @@ class OutsideCounts:
     """Numbers of pixels outside the areas of interest.
 
     Args:
-        pixels: By scene.
-        problems: By scene, why they could not be counted.
+        pixels: Scene -> number of pixels.
+        problems: Scene -> why its pixels could not be counted.
     """
 
     pixels: Mapping[str, int]
@@ -31,29 +31,29 @@ class OutsideCounts:
 def count_outside_aoi(config: Mapping[str, Any], scenes: Iterable[str]) -> OutsideCounts:
     """Count the pixels of scenes outside their areas of interest.
 
-    Only the header of the image and the areas are read.
+    This reads the areas and the header of the image, not its pixels.
 
     Args:
         config: ``pipeline-config.json``.
         scenes: The ids of the scenes. Those without areas of interest have no count.
     """
-    wanted = set(scenes)
+    ids = set(scenes)
     pixels, problems = {}, {}
     try:
         # The last scene with an id counts, as in Raster Vision's eval.
-        known = {scene.id: scene for scene in scenes_from_config(config) if scene.id in wanted}
+        scenes_by_id = {scene.id: scene for scene in scenes_from_config(config) if scene.id in ids}
         classes = classes_from_config(config)
     except RvlabError as exc:
-        return OutsideCounts({}, dict.fromkeys(wanted, str(exc)))
-    for name, scene in known.items():
+        return OutsideCounts({}, dict.fromkeys(ids, str(exc)))
+    for name, scene in scenes_by_id.items():
         labels = SceneLabels(scene, classes)
         try:
             areas = labels.aoi()
             if areas is None or not len(areas.class_ids):
                 continue
             grid, inside = labels.grid, 0
-            for part in strips(grid.width, grid.height, most_px=STRIP_PX):
-                mask = labels.labelled(part)
+            for strip in strips(grid.width, grid.height, most_px=STRIP_PX):
+                mask = labels.labelled(strip)
                 inside += 0 if mask is None else int(mask.sum())
             pixels[name] = grid.width * grid.height - inside
         except RvlabError as exc:

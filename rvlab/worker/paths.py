@@ -15,12 +15,12 @@ URI_FIELDS = ("uri", "uris", "init_weights")
 
 def submit_folder() -> Path | None:
     """Return the folder that the run was submitted from, or None if it is not on this machine."""
-    named = os.environ.get(CWD_VARIABLE)
-    return Path(named) if named and Path(named).is_dir() else None
+    folder = os.environ.get(CWD_VARIABLE)
+    return Path(folder) if folder and Path(folder).is_dir() else None
 
 
 def make_absolute(config: Any, folder: Path) -> None:
-    """Make relative URIs of a config absolute, in place, where they exist below a folder.
+    """Make relative URIs of a config absolute, in place, if they exist below a folder.
 
     Each step runs in its own folder, where a relative path would not resolve.
 
@@ -39,9 +39,9 @@ def make_absolute(config: Any, folder: Path) -> None:
         for name in type(config).model_fields:
             value = getattr(config, name)
             if name in URI_FIELDS or name.endswith(("_uri", "_uris")):
-                found = _find_below(value, folder)
-                if found != value:
-                    setattr(config, name, found)
+                absolute = _find_below(value, folder)
+                if absolute != value:
+                    setattr(config, name, absolute)
             else:
                 make_absolute(value, folder)
 

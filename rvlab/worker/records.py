@@ -33,8 +33,8 @@ def write_end(
         Whether this call wrote it.
     """
     files = store.files(run.prefix)
-    below = f"{run.key('steps')}/"
-    steps = _steps_of(store, [key for key, _ in files if key.startswith(below)])
+    steps_prefix = f"{run.key('steps')}/"
+    steps = _steps_of(store, [key for key, _ in files if key.startswith(steps_prefix)])
     record = end_record(
         spec,
         state,
@@ -56,7 +56,7 @@ def write_end(
 
 
 def _count_epochs(store: Store, run: Run, sizes: Mapping[str, int]) -> int | None:
-    """Return the number of epochs in Raster Vision's log; None without a readable log."""
+    """Return the number of epochs in Raster Vision's log; None if the log cannot be read."""
     key = run.key("rv", "train", "log.csv")
     if not 0 < sizes.get(key, 0) <= LOG_CSV_BYTES:
         return None
@@ -87,17 +87,17 @@ def claim_job(store: Store, run: Run, job: str) -> bool:
 
 
 def read_step_records(store: Store, run: Run) -> list[StepRecord]:
-    """Read the records of all started steps, in order of start; a broken record is skipped."""
+    """Read the records of all started steps, in order of start; skip and report broken records."""
     return _steps_of(store, [key for key, _ in store.files(run.key("steps"))])
 
 
 def _steps_of(store: Store, keys: Sequence[str]) -> list[StepRecord]:
-    found = []
+    records = []
     for key, data in store.get_many(keys).items():
         try:
             if isinstance(data, RvlabError):
                 raise data
-            found.append(StepRecord.from_record(parse_record(key, data), key))
+            records.append(StepRecord.from_record(parse_record(key, data), key))
         except RvlabError as exc:
             print(f"rvlab: {exc}", file=sys.stderr)
-    return sorted(found, key=lambda r: r.started)
+    return sorted(records, key=lambda record: record.started)

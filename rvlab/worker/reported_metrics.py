@@ -1,10 +1,10 @@
 """Metrics in the ``eval.json`` of Raster Vision 0.12 and 0.13, which has no counts.
 
-These versions wrote one ``eval/eval.json`` for the validation scenes, without a folder for each
-group of scenes. Each item has ``precision``, ``recall`` and ``f1`` beside the class, and the
-average has the class id null. The metrics over all scenes are averages of the scenes' metrics,
-weighted by pixels of truth, and pixels whose true class is the null class are not counted. So they
-cannot be compared with those of later versions.
+These versions wrote a single ``eval/eval.json``, for the validation scenes. Each item has
+``precision``, ``recall`` and ``f1`` beside the class, and the average has the class id null. The
+metrics over all scenes are averages of the scenes' metrics, weighted by the number of labelled
+pixels. Pixels whose true class is the null class are not counted. So these metrics cannot be
+compared with the metrics of later versions.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def has_reported_metrics(items: Sequence[Mapping[str, Any]]) -> bool:
 def reported_rows(
     items: Sequence[Mapping[str, Any]], names: Sequence[str], ignore: int | None, where: str
 ) -> Iterator[MetricRow]:
-    """Yield the metrics of each class, their macro averages and Raster Vision's averages.
+    """Yield metrics and truth counts per class, macro averages and Raster Vision's averages.
 
-    A missing value of a class that occurs is 0, as in rvlab's own metrics.
+    An undefined metric of a class that occurs is 0, as in rvlab's own metrics.
 
     Args:
         items: One item per class, and the average.
@@ -42,30 +42,30 @@ def reported_rows(
     Raises:
         RecordBroken: If an item does not have this form.
     """
-    found: dict[str, list[float]] = {metric: [] for metric in REPORTED_METRICS}
+    values_by_metric: dict[str, list[float]] = {metric: [] for metric in REPORTED_METRICS}
     for item in items:
         try:
-            number, truth = item["class_id"], item.get("gt_count")
+            class_id, truth = item["class_id"], item.get("gt_count")
             values = {metric: none_if_nan(item[metric]) for metric in REPORTED_METRICS}
             occurs = bool(truth) or bool(item.get("count_error"))
             count = None if truth is None else float(truth)
         except (KeyError, TypeError, ValueError) as exc:
             raise RecordBroken(f"{where} has an item without usable metrics: {exc!r}.") from exc
-        if number is None:
+        if class_id is None:
             yield from ((None, f"rv_average_{metric}", value) for metric, value in values.items())
             continue
-        if number not in range(len(names)) or names[number] != item.get("class_name"):
+        if class_id not in range(len(names)) or names[class_id] != item.get("class_name"):
             raise RecordBroken(
-                f"{where} has the class {item.get('class_name')!r} with the id {number!r}; "
+                f"{where} has the class {item.get('class_name')!r} with the id {class_id!r}; "
                 f"pipeline-config.json has {list(names)}."
             )
-        if number == ignore:
+        if class_id == ignore:
             continue
         for metric, value in values.items():
-            own = 0.0 if value is None and occurs else value
-            yield names[number], metric, own
-            if own is not None:
-                found[metric].append(own)
-        yield names[number], "truth_count", count
-    for metric, each in found.items():
-        yield None, metric, sum(each) / len(each) if each else None
+            defined = 0.0 if value is None and occurs else value
+            yield names[class_id], metric, defined
+            if defined is not None:
+                values_by_metric[metric].append(defined)
+        yield names[class_id], "truth_count", count
+    for metric, class_values in values_by_metric.items():
+        yield None, metric, sum(class_values) / len(class_values) if class_values else None

@@ -63,8 +63,8 @@ def evaluation_tables(
             classification or object detection. The suffix ``_scenes`` of Raster Vision's default
             groups is removed: ``validation_scenes`` becomes ``validation``.
         class_config: ``dataset.class_config`` of ``pipeline-config.json``.
-        outside: Scene -> pixels outside its areas of interest, for an ``eval.json`` without this
-            number, which only rvlab's eval step records.
+        outside: Scene -> pixels outside its areas of interest, for an ``eval.json`` that does not
+            record this number. Only rvlab's eval step records it.
 
     Returns:
         Two tables, of the schemas `EVALS_TABLE` and `CONFUSION_TABLE`; rows over all scenes come
@@ -81,39 +81,39 @@ def evaluation_tables(
         has no rows for an object detection.
 
     Raises:
-        RecordBroken: If an ``eval.json`` is not what Raster Vision writes, or has other classes
-            than ``class_config``.
+        RecordBroken: If an ``eval.json`` does not have Raster Vision's form, or its classes differ
+            from those of ``class_config``.
     """
     names, ignore = _class_names(class_config)
     null = class_config.get("null_class")
     null_id = names.index(null) if null in names else None
     measured: list[tuple[str, str | None, str | None, str, float | None]] = []
     confused: list[tuple[str, str | None, str, str, int]] = []
-    short = group_names(evals)
+    table_names = group_names(evals)
     for key, raw in evals.items():
-        group = short[key]
-        lists = list(_iter_items(raw, f"eval/{key}/eval.json"))
-        unscored = {
+        group = table_names[key]
+        item_lists = list(_iter_items(raw, f"eval/{key}/eval.json"))
+        outside_px = {
             scene: pixels_outside_aoi(items, (outside or {}).get(scene, 0))
-            for scene, items, _ in lists
+            for scene, items, _ in item_lists
             if scene is not None
         }
-        for scene, items, where in lists:
+        for scene, items, where in item_lists:
             if has_reported_metrics(items):
                 reported = reported_rows(items, names, ignore, where)
                 measured += [
                     (group, scene, name, metric, value) for name, metric, value in reported
                 ]
                 continue
-            of, average = _count_items(items, names, where)
-            if null_id is not None and not isinstance(of, metrics.Counts):
-                of[null_id, null_id] -= unscored[scene] if scene else sum(unscored.values())
-            rows = [*_per_class(of, names, ignore), *_over_classes(of, ignore)]
-            rows += [(None, f"rv_average_{m}", v) for m, v in average.items()]
+            counts, rv_average = _count_items(items, names, where)
+            if null_id is not None and not isinstance(counts, metrics.Counts):
+                counts[null_id, null_id] -= outside_px[scene] if scene else sum(outside_px.values())
+            rows = [*_per_class(counts, names, ignore), *_over_classes(counts, ignore)]
+            rows += [(None, f"rv_average_{m}", v) for m, v in rv_average.items()]
             measured += [(group, scene, name, metric, value) for name, metric, value in rows]
-            if not isinstance(of, metrics.Counts):
+            if not isinstance(counts, metrics.Counts):
                 confused += [
-                    (group, scene, truth, prediction, int(of[i, j]))
+                    (group, scene, truth, prediction, int(counts[i, j]))
                     for i, truth in enumerate(names)
                     for j, prediction in enumerate(names)
                 ]
@@ -121,7 +121,7 @@ def evaluation_tables(
 
 
 def scenes_without_outside_count(evals: Mapping[str, Any]) -> set[str]:
-    """Return the scenes with a confusion matrix and no number of pixels outside their areas.
+    """Return the scenes with a confusion matrix and no record of their pixels outside areas.
 
     Args:
         evals: As for `evaluation_tables`.
@@ -138,22 +138,22 @@ def scenes_without_outside_count(evals: Mapping[str, Any]) -> set[str]:
 
 
 def counting_rules(evals: Mapping[str, Any], uncounted: Collection[str]) -> dict[str, str]:
-    """Return how the pixels of a group were counted, for groups that rvlab would count otherwise.
+    """Return the counting rule of each group whose pixels were not counted by rvlab's own rule.
 
     Args:
         evals: As for `evaluation_tables`.
         uncounted: Scenes whose pixels outside their areas of interest are counted as the null
             class, since their number is unknown.
     """
-    found = {}
-    short = group_names(evals)
+    rules = {}
+    table_names = group_names(evals)
     for key, raw in evals.items():
-        lists = list(_iter_items(raw, f"eval/{key}/eval.json"))
-        if any(has_reported_metrics(items) for _, items, _ in lists):
-            found[short[key]] = "metrics of Raster Vision 0.12 or 0.13"
-        elif any(scene in uncounted for scene, _, _ in lists):
-            found[short[key]] = "pixels outside areas of interest counted"
-    return found
+        item_lists = list(_iter_items(raw, f"eval/{key}/eval.json"))
+        if any(has_reported_metrics(items) for _, items, _ in item_lists):
+            rules[table_names[key]] = "metrics of Raster Vision 0.12 or 0.13"
+        elif any(scene in uncounted for scene, _, _ in item_lists):
+            rules[table_names[key]] = "pixels outside areas of interest counted"
+    return rules
 
 
 def group_names(groups: Iterable[str]) -> dict[str, str]:
@@ -170,24 +170,26 @@ def headline_metrics(evals: pa.Table) -> dict[str, float]:
         evals: The first table of `evaluation_tables`.
 
     Returns:
-        For the group ``validation``, else ``test``, else the first one: ``f1 precision recall
+        For the group ``validation``, else ``test``, else the first group: ``f1 precision recall
         mean_iou accuracy rv_average_f1``, ``f1.{class}`` and ``iou.{class}``. For each other group:
         ``{group}.f1`` and ``{group}.mean_iou``. Each is over all scenes of the group. Undefined
         values are omitted; the result is empty without groups.
     """
     groups: dict[str, dict[tuple[str | None, str], float]] = {}
     for row in evals.filter(pc.is_null(evals["scene"])).to_pylist():
-        found = groups.setdefault(row["group"], {})
+        values = groups.setdefault(row["group"], {})
         if row["value"] is not None and not math.isnan(row["value"]):
-            found[row["class"], row["metric"]] = row["value"]
+            values[row["class"], row["metric"]] = row["value"]
     if not groups:
         return {}
-    base = headline_group(groups)
-    best = groups.pop(base)
-    result = {m: best[None, m] for m in HEADLINE_METRICS if (None, m) in best}
-    result |= {f"{m}.{name}": v for (name, m), v in best.items() if name and m in ("f1", "iou")}
-    for group, found in groups.items():
-        result |= {f"{group}.{m}": found[None, m] for m in ("f1", "mean_iou") if (None, m) in found}
+    headline_name = headline_group(groups)
+    headline = groups.pop(headline_name)
+    result = {m: headline[None, m] for m in HEADLINE_METRICS if (None, m) in headline}
+    result |= {f"{m}.{name}": v for (name, m), v in headline.items() if name and m in ("f1", "iou")}
+    for group, values in groups.items():
+        result |= {
+            f"{group}.{m}": values[None, m] for m in ("f1", "mean_iou") if (None, m) in values
+        }
     return result
 
 
@@ -203,23 +205,23 @@ def object_metrics(
 
     Returns:
         ``object_f1 object_precision object_recall`` (macro averages at an IoU of 0.5) and
-        ``count_error``; of an object detection also ``mAP`` and ``mAP50``. Undefined values are
+        ``count_error``; for an object detection also ``mAP`` and ``mAP50``. Undefined values are
         omitted; the result is empty if a scored scene is omitted.
     """
     groups = scenes["group"].unique().to_pylist()
     if not groups:
         return {}
-    base = headline_group(groups)
-    scored = scenes.filter(pc.equal(scenes["group"], base))["scene"].combine_chunks()
+    headline_name = headline_group(groups)
+    scored = scenes.filter(pc.equal(scenes["group"], headline_name))["scene"].combine_chunks()
     if set(scored.to_pylist()) & set(omitted):
         return {}
     objects = objects.filter(pc.is_in(objects["scene"], scored))
-    if base in objects["group"].unique().to_pylist():
-        objects = objects.filter(pc.equal(objects["group"], base))
+    if headline_name in objects["group"].unique().to_pylist():
+        objects = objects.filter(pc.equal(objects["group"], headline_name))
     if not len(objects):
         return {}
     class_ids, classes = _codes(objects["class"])
-    found = ScoredObjects(
+    scored_objects = ScoredObjects(
         is_truth=pc.equal(objects["side"], "truth").to_numpy(),
         scenes=_codes(objects["scene"])[0],
         class_ids=class_ids,
@@ -227,22 +229,22 @@ def object_metrics(
         matched_at=objects["matched_at"].to_numpy().astype(np.int64),
         classes=classes,
     )
-    counts = found.counts(found.matches(0))
+    counts = scored_objects.counts(scored_objects.matches(0))
     result = {
         "object_f1": float(metrics.macro_f1(counts)),
         "object_precision": float(metrics.macro_precision(counts)),
         "object_recall": float(metrics.macro_recall(counts)),
-        "count_error": found.count_error(),
+        "count_error": scored_objects.count_error(),
     }
     if (objects.schema.metadata or {}).get(b"task") == b"object_detection":
-        result |= found.mean_average_precisions()
+        result |= scored_objects.mean_average_precisions()
     return {name: value for name, value in result.items() if not math.isnan(value)}
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], int]:
     """Return a number from 0 for each value of a column, and how many values there are."""
-    found = column.combine_chunks().dictionary_encode()
-    return found.indices.to_numpy().astype(np.int64), len(found.dictionary)
+    encoded = column.combine_chunks().dictionary_encode()
+    return encoded.indices.to_numpy().astype(np.int64), len(encoded.dictionary)
 
 
 def history_from_log(log_csv: str) -> pa.Table:
@@ -290,21 +292,23 @@ def pixels_outside_aoi(items: list[Any], default: int = 0) -> int:
 def _count_items(
     items: list[Any], names: Sequence[str], where: str
 ) -> tuple[metrics.Floats | metrics.Counts, dict[str, float | None]]:
-    """Return the counts of one list of items, as a matrix if it has one, and the RV averages."""
+    """Return the confusion matrix or counts of a list of items, and Raster Vision's averages."""
     try:
         # The average is the item without a class id; a class may be named "average" as well.
         numbered = (i for i in items if i.get("class_id") is not None)
         classes = sorted(numbered, key=lambda i: int(i["class_id"]))
         average = next(i for i in items if i.get("class_id") is None)
-        own = {m: average["metrics"][m] for m in ("f1", "precision", "recall")}
-        own = {m: metrics.none_if_nan(v) for m, v in own.items()}
-        if (found := [item["class_name"] for item in classes]) != list(names):
+        rv_average = {m: average["metrics"][m] for m in ("f1", "precision", "recall")}
+        rv_average = {m: metrics.none_if_nan(v) for m, v in rv_average.items()}
+        if (item_names := [item["class_name"] for item in classes]) != list(names):
             raise RecordBroken(
-                f"{where} has the classes {found}; pipeline-config.json has {list(names)}."
+                f"{where} has the classes {item_names}; pipeline-config.json has {list(names)}."
             )
         if "conf_mat" not in average:
             keys = ("true_pos", "false_pos", "false_neg")
-            return metrics.detection_counts(*([item[k] for item in classes] for k in keys)), own
+            return metrics.detection_counts(
+                *([item[k] for item in classes] for k in keys)
+            ), rv_average
         matrix = metrics.drop_unlabelled(average["conf_mat"], None)
         if matrix.shape != (len(names), len(names)):
             raise RecordBroken(
@@ -312,7 +316,7 @@ def _count_items(
             )
         if (matrix % 1).any():
             raise RecordBroken(f"{where} must have integer pixel counts, got fractions.")
-        return matrix, own
+        return matrix, rv_average
     except StopIteration:
         raise RecordBroken(f"{where} has no item 'average'.") from None
     except KeyError as exc:
@@ -324,18 +328,21 @@ def _count_items(
 
 
 def _per_class(
-    of: metrics.Floats | metrics.Counts, names: Sequence[str], ignore: int | None
+    all_counts: metrics.Floats | metrics.Counts, names: Sequence[str], ignore: int | None
 ) -> Iterator[tuple[str | None, str, float | None]]:
-    left = metrics.counts(of, ignore=ignore)
-    columns = {m.__name__: m(of, ignore=ignore) for m in _METRICS}
-    if not isinstance(of, metrics.Counts):
-        columns["iou"] = metrics.iou(of, ignore=ignore)
-    columns |= {"truth_count": left.tp + left.fn, "prediction_count": left.tp + left.fp}
+    scored = metrics.counts(all_counts, ignore=ignore)
+    columns = {m.__name__: m(all_counts, ignore=ignore) for m in _METRICS}
+    if not isinstance(all_counts, metrics.Counts):
+        columns["iou"] = metrics.iou(all_counts, ignore=ignore)
+    columns |= {
+        "truth_count": scored.tp + scored.fn,
+        "prediction_count": scored.tp + scored.fp,
+    }
     if ignore is not None:
-        full = metrics.counts(of)
-        columns["truth_count"][ignore] = (full.tp + full.fn)[ignore]
-        # Only its false positives are labelled pixels; its true positives are unlabelled.
-        columns["prediction_count"][ignore] = full.fp[ignore]
+        with_unlabelled = metrics.counts(all_counts)
+        columns["truth_count"][ignore] = (with_unlabelled.tp + with_unlabelled.fn)[ignore]
+        # The false positives of this class are labelled pixels; its true positives are unlabelled.
+        columns["prediction_count"][ignore] = with_unlabelled.fp[ignore]
     for i, name in enumerate(names):
         for metric, values in columns.items():
             if i != ignore or metric.endswith("_count"):
@@ -343,8 +350,8 @@ def _per_class(
 
 
 def _over_classes(
-    of: metrics.Floats | metrics.Counts, ignore: int | None
+    all_counts: metrics.Floats | metrics.Counts, ignore: int | None
 ) -> Iterator[tuple[str | None, str, float | None]]:
     for metric, function in _OVERALL.items():
-        if metric not in ("mean_iou", "accuracy") or not isinstance(of, metrics.Counts):
-            yield None, metric, metrics.none_if_nan(float(function(of, ignore=ignore)))
+        if metric not in ("mean_iou", "accuracy") or not isinstance(all_counts, metrics.Counts):
+            yield None, metric, metrics.none_if_nan(float(function(all_counts, ignore=ignore)))

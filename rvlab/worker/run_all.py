@@ -132,6 +132,7 @@ def _forward_sigterm(child: int) -> None:
 
 
 def _raise_signal(number: int) -> None:
+    """End this process by a signal, without its Python handler."""
     if number not in (signal.SIGKILL, signal.SIGSTOP):
         signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)

@@ -17,19 +17,20 @@ OUTSIDE_AOI = "pixels_outside_aoi"
 """Key in the average of each scene in ``eval.json`` for its pixels outside areas of interest."""
 
 WINDOW_ROWS, WINDOW_COLS = 512, 8192
-"""Size of the windows of an evaluation: the rows of a block of Raster Vision's rasters."""
+"""Size in pixels of a window of an evaluation; Raster Vision's rasters have blocks of 512 rows."""
 
 
 def patch_segmentation_evaluation() -> None:
     """Evaluate in windows, and record how many pixels are outside areas of interest.
 
     Raster Vision evaluates a scene as one window, with its labels and its prediction in memory:
-    more than 30 bytes per pixel, 12 GB for 20,000 x 20,000 px. Only scenes with areas of interest
-    are still evaluated so.
+    more than 30 bytes per pixel, 12 GB for 20,000 x 20,000 px. It still does so for scenes with
+    areas of interest, with other classes of label source or label store, or with labels and
+    prediction of different extents.
 
-    There, it sets both truth and prediction to the null class outside the areas and then scores
-    them, so every pixel outside counts as a true positive. With a null class of ``background`` and
-    an area of a fifth of the scene, the F1 of background rose from 0.78 to 0.97.
+    Outside areas of interest, Raster Vision sets both truth and prediction to the null class and
+    then scores them, so every pixel outside counts as a true positive. With a null class of
+    ``background`` and an area of a fifth of the scene, the F1 of background rose from 0.78 to 0.97.
     `rvlab.worker.results` needs the number of these pixels to subtract them.
     """
     from rastervision.core.evaluation import SemanticSegmentationEvaluator
@@ -53,7 +54,7 @@ def _patched_evaluate(original: Any) -> Any:
 
 
 def _can_evaluate_in_windows(scene: Any) -> bool:
-    """Return whether a scene has Raster Vision's own labels and prediction, of one size."""
+    """Return whether a scene has no AOI, and labels and prediction of Raster Vision's own kind."""
     from rastervision.core.data import (
         SemanticSegmentationLabelSource,
         SemanticSegmentationLabelStore,
@@ -70,12 +71,12 @@ def _can_evaluate_in_windows(scene: Any) -> bool:
 
 
 def _predicted_source(store: Any) -> Any:
-    """Return the source that Raster Vision evaluates: scores, if the run stores them."""
+    """Return the source that Raster Vision evaluates: stored scores, else labels."""
     return store.score_source if store.smooth_output else store.label_source
 
 
 class _WindowedTruth:
-    """The labels of a scene, which are read when they are compared."""
+    """The labels of a scene, read window by window during the comparison."""
 
     def __init__(self, source: Any, classes: int) -> None:
         self._source, self._classes = source, classes
@@ -85,7 +86,7 @@ class _WindowedTruth:
 
 
 class _WindowedPrediction:
-    """The prediction of a scene, which is read when it is compared."""
+    """The prediction of a scene, read window by window during the comparison."""
 
     def __init__(self, store: Any, classes: int) -> None:
         self._store, self._classes = store, classes
@@ -102,7 +103,7 @@ class _WindowedPrediction:
         return self._likeliest_classes(window, null_class_id)
 
     def _likeliest_classes(self, window: Any, null_class_id: int) -> NDArray[Any]:
-        """Return the class ids that `SemanticSegmentationLabelStore.get_scores` gives."""
+        """Return the class with the highest score per pixel, as Raster Vision computes it."""
         from rastervision.core.box import Box
         from rastervision.core.data import SemanticSegmentationSmoothLabels
 
@@ -115,11 +116,11 @@ class _WindowedPrediction:
         labels.pixel_hits = self._read_hits(window)
         labels.pixel_scores = scores * labels.pixel_hits
         with np.errstate(invalid="ignore", divide="ignore"):  # pixels without a window
-            found: NDArray[Any] = labels.get_label_arr(whole, null_class_id)
-        return found
+            ids: NDArray[Any] = labels.get_label_arr(whole, null_class_id)
+        return ids
 
     def _read_hits(self, window: Any) -> NDArray[np.uint8]:
-        """Return how many windows of the prediction cover each pixel; 1 if that is not stored."""
+        """Return the number of predicted windows over each pixel; 1 if it is not stored."""
         if self._hits_file is None:
             return np.ones(window.size, np.uint8)
         rows, cols = window.to_slices()
@@ -136,13 +137,16 @@ class _WindowedPrediction:
 
 
 def _known_ids(ids: NDArray[Any], classes: int) -> NDArray[np.uint8]:
-    """Return class ids as Raster Vision's labels of a scene have them: 0 for ids of no class."""
-    found = ids.astype(np.uint8)
-    return np.where(found < classes, found, np.uint8(0))
+    """Return class ids as in Raster Vision's labels: 0 replaces an id that is not a class."""
+    known = ids.astype(np.uint8)
+    return np.where(known < classes, known, np.uint8(0))
 
 
 def _count_outside(scene: Any) -> int:
-    """Count the pixels outside with Raster Vision's own filter, applied to labels of class 1."""
+    """Count the pixels outside areas of interest with Raster Vision's own filter.
+
+    The filter changes labels of class 1 to class 0 there.
+    """
     from rastervision.core.data import SemanticSegmentationDiscreteLabels
 
     labels = SemanticSegmentationDiscreteLabels(extent=scene.extent, num_classes=2)

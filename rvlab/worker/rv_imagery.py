@@ -15,8 +15,8 @@ from rvlab.raster.sidecars import SHAPEFILE_PARTS, missing_in_header, sidecar_na
 def patch_mosaics() -> None:
     """Build the mosaic of a source of several files without the program ``gdalbuildvrt``.
 
-    rasterio's wheels do not contain the program, and Raster Vision ignores its exit status: files
-    that it leaves out are missing without a message.
+    rasterio's wheels do not contain the program, and Raster Vision ignores its exit status. If
+    ``gdalbuildvrt`` leaves a file out, the mosaic lacks it without a message.
     """
     from rastervision.core.data.utils import rasterio as utils
 
@@ -33,10 +33,10 @@ def _build_vrt(vrt_path: str, image_uris: list[str]) -> None:
 
 
 def patch_sidecar_downloads() -> None:
-    """Download the files beside a raster or shapefile with it.
+    """Download the sidecar files of a raster or shapefile together with it.
 
-    Without streaming, Raster Vision downloads only the file that a config names, so that imagery
-    with a world file had no position, and a shapefile could not be opened.
+    Without streaming, Raster Vision downloads only the file that a config names. So imagery with a
+    world file had no georeference, and a shapefile could not be opened.
     """
     from rastervision.core.data.raster_source import rasterio_source
     from rastervision.core.data.utils import rasterio as utils
@@ -54,17 +54,17 @@ def _with_sidecars(original: Any) -> Any:
 
         path: str = original(uri, *args, **kwargs)
         if "://" in uri:
-            for name in _names(uri, path):
-                if file_exists(name, include_dir=False):
-                    original(name, *args, **kwargs)
+            for sidecar in _sidecar_uris(uri, path):
+                if file_exists(sidecar, include_dir=False):
+                    original(sidecar, *args, **kwargs)
         return path
 
     vars(download)["_rvlab_original"] = original
     return download
 
 
-def _names(uri: str, path: str) -> list[str]:
-    """Return the names beside a file that may complete it."""
+def _sidecar_uris(uri: str, path: str) -> list[str]:
+    """Return the URIs of sidecar files that a raster or shapefile may need."""
     import rasterio
 
     from rvlab.raster.gdal import gdal_errors, ignore_missing_georeference

@@ -30,7 +30,7 @@ def patch_datasets_without_labels() -> None:
 
     Raster Vision makes chips of test scenes too, although training does not use them. Without
     labels it wrote images without masks, and train failed ("There should be a label file for every
-    image file"); the chip step of a chip classification or an object detection failed itself.
+    image file"). For a chip classification or an object detection, the chip step failed.
     `rvlab.worker.checks` rejects training and validation scenes without labels.
     """
     from rastervision.pytorch_learner import GeoDataConfig
@@ -48,10 +48,10 @@ def _build_labelled(original: Any) -> Any:
 
 
 def patch_evaluation_without_labels() -> None:
-    """Leave scenes without labels out of eval, and write nothing for a group that has only those.
+    """Skip scenes without labels in eval, and write nothing for a group of only such scenes.
 
-    One such scene ended eval with "'NoneType' object has no attribute 'get_labels'", and no group
-    had metrics, not even validation.
+    A single such scene ended eval with "'NoneType' object has no attribute 'get_labels'", and no
+    group had metrics, not even validation.
     """
     from rastervision.core.evaluation import ClassificationEvaluator
 
@@ -61,9 +61,9 @@ def patch_evaluation_without_labels() -> None:
 def _evaluate_labelled(original: Any) -> Any:
     @wraps(original)
     def process(self: Any, scenes: Iterable[Any], *args: Any, **kwargs: Any) -> None:
-        known = list(scenes)
-        labelled = [scene for scene in known if scene.label_source is not None]
-        omitted = [scene for scene in known if scene.label_source is None]
+        all_scenes = list(scenes)
+        labelled = [scene for scene in all_scenes if scene.label_source is not None]
+        omitted = [scene for scene in all_scenes if scene.label_source is None]
         if omitted:
             print(f"Scenes without labels are not scored: {', '.join(s.id for s in omitted)}.")
         if labelled:

@@ -1,9 +1,10 @@
 """Windows of a prediction that overlap, so that no seams show between them.
 
-A model sees less around a pixel at the edge of a window, and pads it with zeros. Raster Vision's
-``crop_sz`` discards the edges, but pads the scene with black pixels for its outer windows, in which
-many models find objects. Here all windows are inside the scene, the last ones of a row or column
-overlap more, and each pixel has the prediction of the window in which it is furthest from an edge.
+At the edge of a window, a model has less context, and its convolutions pad with zeros. Raster
+Vision's ``crop_sz`` discards the edges, but pads the scene with black pixels for its outer windows,
+in which many models find objects. Here all windows are inside the scene, the last ones of a row or
+column overlap more, and each pixel has the prediction of the window in which it is furthest from an
+edge.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def patch_overlap() -> None:
 
 
 def window_spans(length: int, size: int, stride: int) -> list[tuple[int, int, int]]:
-    """Return the start of each window along one side of a scene, and the pixels that it predicts.
+    """Return the start of each window along one side of a scene, and which of its pixels are used.
 
     Args:
         length: Pixels of the side.
@@ -30,13 +31,13 @@ def window_spans(length: int, size: int, stride: int) -> list[tuple[int, int, in
         stride: Pixels between the starts of two windows.
 
     Returns:
-        ``(start, first, stop)`` of each window, which predicts the pixels from `first` to `stop`;
-        each pixel of the side is in one of these ranges. A window is outside the scene only if the
-        scene is smaller.
+        ``(start, first, stop)`` of each window. Its prediction is used for the pixels from `first`
+        up to but not including `stop`; these ranges cover each pixel of the side once. A window
+        extends beyond the scene only if the scene is smaller than the window.
     """
     starts = [*range(0, length - size, stride), max(length - size, 0)]
-    cuts = [(low + size + high) // 2 for low, high in pairwise(starts)]
-    return list(zip(starts, [0, *cuts], [*cuts, length], strict=True))
+    borders = [(low + size + high) // 2 for low, high in pairwise(starts)]
+    return list(zip(starts, [0, *borders], [*borders, length], strict=True))
 
 
 def _predict_scene(learner: Any, scene: Any, predict_options: Any) -> Any:
@@ -53,11 +54,11 @@ def _predict_scene(learner: Any, scene: Any, predict_options: Any) -> Any:
     )
     height, width = scene.extent.size
     across = window_spans(width, size, stride)
-    windows, kept = [], []
+    windows, cores = [], []
     for top, first_row, stop_row in window_spans(height, size, stride):
         for left, first_col, stop_col in across:
             windows.append(Box(top, left, top + size, left + size))
-            kept.append(Box(first_row, first_col, stop_row, stop_col))
+            cores.append(Box(first_row, first_col, stop_row, stop_col))
     dataset.windows = windows
     predictions = learner.predict_dataset(
         dataset,
@@ -71,8 +72,8 @@ def _predict_scene(learner: Any, scene: Any, predict_options: Any) -> Any:
     labels = SemanticSegmentationLabels.make_empty(
         scene.extent, len(store.class_config), smooth=store.smooth_output
     )
-    # The predictions come first, or the progress bar would not end.
-    for values, window, part in zip(predictions, windows, kept, strict=True):
-        rows, cols = part.to_local_coords(window).to_slices()
-        labels[part] = values[..., rows, cols]
+    # zip must reach the end of the predictions first, or their progress bar would not end.
+    for values, window, core in zip(predictions, windows, cores, strict=True):
+        rows, cols = core.to_local_coords(window).to_slices()
+        labels[core] = values[..., rows, cols]
     return labels

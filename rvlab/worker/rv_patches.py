@@ -59,8 +59,8 @@ def patch_download_cache(scratch: Path) -> None:
     """Give each step an empty download cache.
 
     Raster Vision caches downloads in ``$TMPDIR/cache`` and never checks whether they changed: eval
-    scored the predictions of an earlier run. It also writes to the working folder (an external
-    module with an S3 root), so that must be writable.
+    scored the predictions of an earlier run. If the root is on S3, it also writes an external
+    module to the working folder. So `scratch` becomes the cache and the working folder.
     """
     import tempfile
 
@@ -110,7 +110,8 @@ def patch_export_failure() -> None:
     """Export to ONNX without dynamo, and turn a failed export into a warning.
 
     Since torch 2.9 the default exporter needs ``onnxscript``, which Raster Vision does not install:
-    train failed in the export after all epochs. No setting turns the export off.
+    train failed in the export after all epochs. Raster Vision has no setting that turns the export
+    off.
     """
     from rastervision.pytorch_learner.learner import Learner
 
@@ -142,13 +143,13 @@ def patch_chip_names(split: int, splits: int) -> None:
         pytorch_semantic_segmentation,
     )
 
-    named = SimpleNamespace(uuid4=lambda: f"{split}-of-{splits}")
+    fixed_uuid = SimpleNamespace(uuid4=lambda: f"{split}-of-{splits}")
     for module in (
         pytorch_chip_classification,
         pytorch_object_detection,
         pytorch_semantic_segmentation,
     ):
-        module.uuid = named
+        module.uuid = fixed_uuid
 
 
 def patch_empty_validation() -> None:
@@ -166,9 +167,8 @@ def _lenient_validate(original: Any) -> Any:
     @wraps(original)
     def validate(self: Any, polygons: Any) -> None:
         if polygons.empty and "class_id" not in polygons.columns:
-            polygons["class_id"] = [
-                float(n) for n in polygons.index
-            ]  # float, as in a non-empty table
+            # Floats, as in a non-empty table.
+            polygons["class_id"] = [float(n) for n in polygons.index]
         original(self, polygons)
 
     return validate
@@ -221,7 +221,7 @@ def _is_transient(exc: BaseException) -> bool:
     from botocore import exceptions as boto
     from botocore.parsers import ResponseParserError
 
-    broken_off = (
+    connection_errors = (
         ConnectionError,
         TimeoutError,
         boto.ConnectionError,
@@ -233,15 +233,15 @@ def _is_transient(exc: BaseException) -> bool:
         ResponseParserError,
         StoreUnreachable,
     )
-    found: BaseException | None = exc
-    while found is not None:
-        if isinstance(found, boto.ClientError):
-            status = found.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            code = found.response.get("Error", {}).get("Code", "")
+    current: BaseException | None = exc
+    while current is not None:
+        if isinstance(current, boto.ClientError):
+            status = current.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            code = current.response.get("Error", {}).get("Code", "")
             return str(status) in BUSY or code in ("RequestTimeout", "SlowDown")
-        if isinstance(found, broken_off):
+        if isinstance(current, connection_errors):
             return True
-        found = found.__cause__ or found.__context__
+        current = current.__cause__ or current.__context__
     return False
 
 
@@ -252,18 +252,19 @@ def _list_keys(uri: str) -> list[tuple[str, str]]:
     bucket, prefix = S3FileSystem.parse_uri(uri.rstrip("/") + "/")
     client = _S3.client(bucket)
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    found = [item["Key"] for page in pages for item in page.get("Contents", [])]
-    return [(key, key[len(prefix) :]) for key in found if not key.endswith("/")]
+    keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
+    return [(key, key[len(prefix) :]) for key in keys if not key.endswith("/")]
 
 
 def _exists(uri: str, include_dir: bool = True) -> bool:
+    """Replace ``S3FileSystem.file_exists``; a denied request raises."""
     from botocore.exceptions import ClientError
     from rastervision.aws_s3.s3_file_system import S3FileSystem
 
     bucket, key = S3FileSystem.parse_uri(uri)
     if include_dir:
-        found = _S3.list_objects_v2(Bucket=bucket, Prefix=key.rstrip("/") + "/", MaxKeys=1)
-        if found["KeyCount"]:
+        listing = _S3.list_objects_v2(Bucket=bucket, Prefix=key.rstrip("/") + "/", MaxKeys=1)
+        if listing["KeyCount"]:
             return True
     try:
         _S3.head_object(Bucket=bucket, Key=key)
@@ -275,6 +276,7 @@ def _exists(uri: str, include_dir: bool = True) -> bool:
 
 
 def _download_folder(src_dir_uri: str, dst_dir: str, delete: bool = False) -> None:
+    """Replace ``S3FileSystem.sync_from_dir`` without the ``aws`` executable."""
     import shutil
 
     from rastervision.aws_s3.s3_file_system import S3FileSystem
@@ -297,6 +299,7 @@ class _Uploads:
         self._sent: dict[tuple[str, str], tuple[int, int]] = {}
 
     def folder(self, src_dir: str, dst_dir_uri: str, delete: bool = False) -> None:
+        """Replace ``S3FileSystem.sync_to_dir`` without the ``aws`` executable."""
         from rastervision.aws_s3.s3_file_system import S3FileSystem
 
         bucket, prefix = S3FileSystem.parse_uri(dst_dir_uri.rstrip("/"))
@@ -305,11 +308,11 @@ class _Uploads:
             name = path.relative_to(src_dir).as_posix()
             names.add(name)
             stat = path.stat()
-            seen = (stat.st_mtime_ns, stat.st_size)
-            if self._sent.get((str(path), dst_dir_uri)) == seen:
+            state = (stat.st_mtime_ns, stat.st_size)
+            if self._sent.get((str(path), dst_dir_uri)) == state:
                 continue
             _S3.upload_file(Filename=str(path), Bucket=bucket, Key=f"{prefix}/{name}")
-            self._sent[str(path), dst_dir_uri] = seen
+            self._sent[str(path), dst_dir_uri] = state
         if delete:
             for key, name in _list_keys(dst_dir_uri):
                 if name not in names:

@@ -27,15 +27,15 @@ RASTER_CACHE_MB = 256
 
 
 def limit_raster_cache() -> None:
-    """Limit the memory of GDAL in this process, unless the environment does."""
+    """Limit the memory of GDAL in this process, unless ``GDAL_CACHEMAX`` is set."""
     os.environ.setdefault("GDAL_CACHEMAX", str(RASTER_CACHE_MB))
 
 
 def patch_scene_memory() -> None:
     """Write finished rows of a predicted scene to disk, with the same values.
 
-    The sums of overlapping windows are those of Raster Vision's own classes, in the same order and
-    type, for a band of rows as high as a window.
+    Raster Vision's own classes sum the overlapping windows, in the same order and data type, in a
+    band of rows as high as a window.
     """
     from rastervision.core.data import SemanticSegmentationLabels
 
@@ -49,7 +49,7 @@ def labels_on_disk(extent: Any, num_classes: int, smooth: bool = False) -> Any:
 
 @cache
 def _disk_class() -> type:
-    """Return the class of labels; Raster Vision is imported at the first call."""
+    """Define the class of labels on disk; Raster Vision is imported at the first call."""
     from rastervision.core.box import Box
     from rastervision.core.data import (
         SemanticSegmentationDiscreteLabels,
@@ -58,7 +58,7 @@ def _disk_class() -> type:
     )
 
     class DiskLabels(SemanticSegmentationLabels):  # type: ignore[misc]
-        """Labels of a scene in temporary files, from windows in the order of their rows."""
+        """Labels of a scene in temporary files, filled by windows in the order of their rows."""
 
         def __init__(self, extent: Any, num_classes: int, smooth: bool) -> None:
             self._kind = (
@@ -76,7 +76,7 @@ def _disk_class() -> type:
             self._hits = RowFile((self.width,), np.uint8)
 
         def add_window(self, window: Any, values: NDArray[Any]) -> None:
-            """Add the prediction of a window, after those with smaller rows."""
+            """Add the prediction of a window; windows must come in the order of their rows."""
             if window.ymin < self._top and self._top > 0:
                 raise StepError(
                     f"The windows of a scene must come in the order of their rows, but row "
@@ -127,12 +127,12 @@ def _disk_class() -> type:
                 self._resize(rows)
 
         def _resize(self, rows: int, skip: int = 0) -> None:
-            """Replace the band of rows, without its first `skip` rows."""
-            old, kept = self._band, min(rows, self._rows - skip)
+            """Give the band another number of rows, without its first `skip` rows."""
+            old_band, common = self._band, min(rows, self._rows - skip)
             self._band = self._kind(Box(0, 0, rows, self.width), self.num_classes)
-            for name in self._arrays if kept > 0 else ():
-                before = getattr(old, name)[..., skip : skip + kept, :]
-                getattr(self._band, name)[..., :kept, :] = before
+            for name in self._arrays if common > 0 else ():
+                old_rows = getattr(old_band, name)[..., skip : skip + common, :]
+                getattr(self._band, name)[..., :common, :] = old_rows
             self._rows = rows
 
         def __eq__(self, other: object) -> bool:

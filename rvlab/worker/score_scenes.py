@@ -30,10 +30,10 @@ class RunScores:
     """The counts and copies of the predicted scenes of a run.
 
     Args:
-        tables: By name, those of `COUNTED_TABLES` that at least one scene has.
+        tables: Name -> table, for those of `COUNTED_TABLES` that have counts of at least one scene.
         copies: The rows of the copies in the table of artifacts.
-        omitted: By the name of a table, the labelled scenes that it lacks.
-        problems: Sentences about what is missing.
+        omitted: Name of a table -> the labelled scenes that it lacks.
+        problems: Messages about missing counts and copies.
     """
 
     tables: dict[str, pa.Table]
@@ -43,6 +43,7 @@ class RunScores:
 
 
 Copy = tuple[str, str, str, str, int]
+"""A row of the table of artifacts: step, kind, scene, key and bytes."""
 
 
 def score_scenes(
@@ -56,19 +57,20 @@ def score_scenes(
 ) -> RunScores:
     """Count every predicted scene, and store COG copies of its prediction.
 
-    A failure for one scene is logged and does not affect the others or the state of the run.
+    If a scene cannot be scored, the failure is logged; the other scenes and the state of the run
+    are not affected.
 
     Args:
         store: The run's store.
         run: The run.
         config: Its ``pipeline-config.json``.
         copy: Whether to store copies.
-        vectors: Whether to store a GeoPackage of each prediction, too.
-        home: The store that the config was read from, whose addresses are then restricted as for
-            `scenes_from_config`; None trusts the config, as in a step.
+        vectors: Whether to store a GeoPackage of each prediction as well.
+        home: The store of an untrusted config, which limits the addresses that are read as in
+            `scenes_from_config`. None trusts the config, as a step does.
     """
-    counted: dict[str, list[pa.Table]] = {one.name: [] for one in COUNTED_TABLES}
-    omitted: dict[str, set[str]] = {one.name: set() for one in COUNTED_TABLES}
+    counted: dict[str, list[pa.Table]] = {schema.name: [] for schema in COUNTED_TABLES}
+    omitted: dict[str, set[str]] = {schema.name: set() for schema in COUNTED_TABLES}
     copies: list[Copy] = []
     problems: list[str] = []
 
@@ -77,21 +79,21 @@ def score_scenes(
         print(problem)
 
     try:
-        own, found = classes_from_config(config), scenes_from_config(config, home)
+        classes, scenes = classes_from_config(config), scenes_from_config(config, home)
     except RecordBroken as exc:
         report(f"No windows are counted: {exc}")
-        own, found = NO_CLASSES, []
-    for scene in found:
+        classes, scenes = NO_CLASSES, []
+    for scene in scenes:
         if scene.group not in PREDICTED_GROUPS:
             continue
         tables: dict[str, pa.Table] = {}
         try:
-            tables, made, troubles = _score_with_retry(
-                store, run, scene, own, copy=copy, vectors=vectors
+            tables, scene_copies, scene_problems = _score_with_retry(
+                store, run, scene, classes, copy=copy, vectors=vectors
             )
-            copies += made
-            for trouble in troubles:
-                report(trouble)
+            copies += scene_copies
+            for problem in scene_problems:
+                report(problem)
         except Exception as exc:  # noqa: BLE001  counts and copies are optional
             report(f"Scene {scene.id} is not counted: {type(exc).__name__}: {exc}")
         for name, parts in counted.items():
@@ -99,46 +101,46 @@ def score_scenes(
                 parts.append(tables[name])
             elif scene.truth is not None:
                 omitted[name].add(scene.id)
-    task = found[0].task if found else ""
-    whole = {
-        one.name: concat_scenes(one, counted[one.name], task, omitted[one.name])
-        for one in COUNTED_TABLES
-        if counted[one.name]
+    task = scenes[0].task if scenes else ""
+    combined = {
+        schema.name: concat_scenes(schema, counted[schema.name], task, omitted[schema.name])
+        for schema in COUNTED_TABLES
+        if counted[schema.name]
     }
-    return RunScores(whole, rows_to_arrow(ARTIFACTS_TABLE, copies), omitted, problems)
+    return RunScores(combined, rows_to_arrow(ARTIFACTS_TABLE, copies), omitted, problems)
 
 
 _SceneResult = tuple[dict[str, pa.Table], list[Copy], list[str]]
 
 
 def _score_with_retry(
-    store: Store, run: Run, scene: Scene, own: Classes, **what: bool
+    store: Store, run: Run, scene: Scene, classes: Classes, **options: bool
 ) -> _SceneResult:
     """Call `_score_one`, with one retry on a raster error: GDAL does not wait for the store."""
     try:
-        return _score_one(store, run, scene, own, **what)
+        return _score_one(store, run, scene, classes, **options)
     except RasterError:
         store.exists(run.key(SPEC))  # waits until the store answers
-        return _score_one(store, run, scene, own, **what)
+        return _score_one(store, run, scene, classes, **options)
 
 
 def _score_one(
-    store: Store, run: Run, scene: Scene, own: Classes, *, copy: bool, vectors: bool
+    store: Store, run: Run, scene: Scene, classes: Classes, *, copy: bool, vectors: bool
 ) -> _SceneResult:
     """Return the counts of a scene, the artifact rows of the stored copies, and problems."""
     copies = []
     with tempfile.TemporaryDirectory(prefix="rvlab-copies-") as folder:
         copy_to = Path(folder) if copy and is_folder_name(scene.id) else None
-        done = score_scene(scene, own, copy_to, vectors=vectors)
-        for name, path in done.copies.items():
+        scored = score_scene(scene, classes, copy_to, vectors=vectors)
+        for name, path in scored.copies.items():
             store.put_file(run.key(COPIES_FOLDER, scene.id, name), path)
             kind = "geopackage" if name == VECTOR_COPY else f"{name.removesuffix('.tif')}_copy"
             key = f"{COPIES_FOLDER}/{scene.id}/{name}"
             copies.append(("summarize", kind, scene.id, key, path.stat().st_size))
-    return done.tables, copies, done.problems
+    return scored.tables, copies, scored.problems
 
 
 def is_folder_name(scene: str) -> bool:
-    """Return whether a scene's id is valid as a folder below the run's copies, or a path of one."""
+    """Return whether a scene's id is valid as a folder, or a path of folders, below the copies."""
     parts = scene.split("/")
     return not ({"", ".", ".."} & set(parts) or set(scene) & set("\\\0"))

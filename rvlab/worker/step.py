@@ -49,21 +49,21 @@ def run_step(
     store = register_store(Store(run.store).with_patience())  # reads of scenes in it wait too
     spec = read_spec(store, run)
     _reopen_run(store, run, step, split)
-    journal: StepRecorder | None = None
+    recorder: StepRecorder | None = None
     plan: StepPlan | None = None
-    found = EndSummary({}, {})
+    summary = EndSummary({}, {})
     with SigtermGuard() as sigterm, _scratch_folder(step) as folder, _restore_process_state():
         try:
-            journal = StepRecorder(
+            recorder = StepRecorder(
                 store, run, step, split=split, of=of, scratch=folder, every_s=every_s
             )
-            with journal, sigterm.deliver():
+            with recorder, sigterm.deliver():
                 scratch = folder / "scratch"
                 scratch.mkdir()
                 if spec.kind == PREDICTION:
                     limit_raster_cache()
                 if step == "summarize":
-                    found = summarize_outputs(store, run, spec.kind)
+                    summary = summarize_outputs(store, run, spec.kind)
                 else:
                     from rvlab.worker import rv_patches
 
@@ -73,19 +73,19 @@ def run_step(
                         if spec.params.get("overlap") is not None:
                             patch_overlap()
                     if step == "configure":
-                        claim_job(store, run, run.id)  # unless a pipeline has claimed it
+                        claim_job(store, run, run.id)  # a pipeline may have claimed it before
                         plan = save_config(store, run, spec, scratch)
                     else:
                         run_command(store, run, step, scratch, split=split, of=of)
         except BaseException as exc:  # noqa: BLE001  SystemExit of a recipe is a failure too
-            record = journal.record if journal else None
-            why = (record and record.error) or error_sentence(exc, store)
-            # A pod gets SIGTERM when its run is terminated in Kubeflow, its node is drained, and
-            # before a retry. Only its engine knows which, so a pod does not write the end record.
+            record = recorder.record if recorder else None
+            message = (record and record.error) or error_sentence(exc, store)
+            # A pod gets SIGTERM when its run is terminated in Kubeflow, when its node is drained,
+            # and before a retry. Only the engine knows the reason, so a pod does not write the end
+            # record.
             if spec.steady_heartbeat or not isinstance(exc, Terminated):
-                write_end(
-                    store, run, spec.record(), "failed", step=step, error=why
-                )  # unless cancelled
+                # If the run was cancelled, its end record remains.
+                write_end(store, run, spec.record(), "failed", step=step, error=message)
             return (record and record.exit_code) or EXIT_FAILED, None
         if step == "summarize":
             write_end(
@@ -93,8 +93,8 @@ def run_step(
                 run,
                 spec.record(),
                 "succeeded",
-                metrics=found.metrics,
-                eval_sets=found.eval_sets,
+                metrics=summary.metrics,
+                eval_sets=summary.eval_sets,
             )
     return 0, plan
 
@@ -102,9 +102,10 @@ def run_step(
 def _reopen_run(store: Store, run: Run, step: str, split: int | None) -> None:
     """Delete the end record of a failed run if this step is a retry.
 
-    A retry is the step that failed or a repetition of an earlier step. A split that starts while
-    another split of its step has failed runs, and the run remains failed until the other one is
-    retried. summarize is rejected, since it would mark the run as succeeded.
+    A retry is the step that failed, or an earlier step or a split of it that has already run. After
+    a split has failed, the other splits of its step may still start: they run, and the run remains
+    failed until the failed split is retried. summarize is rejected, since it would mark the run as
+    succeeded.
 
     Raises:
         StepError: If the run has ended otherwise, or if summarize follows a failed step.
@@ -116,9 +117,9 @@ def _reopen_run(store: Store, run: Run, step: str, split: int | None) -> None:
     state, failed = record.get("state"), record.get("step")
     if state != "failed":
         raise StepError(f"The run {run.id!r} has ended ({state}). Submit it again as a new run.")
-    own = failed is None or (failed == step and split is None)
-    not_later = failed in STEPS and STEPS.index(step) <= STEPS.index(failed)
-    if own or (not_later and store.exists(run.step_key(step, split))):
+    is_failed_step = failed is None or (failed == step and split is None)
+    is_not_later = failed in STEPS and STEPS.index(step) <= STEPS.index(failed)
+    if is_failed_step or (is_not_later and store.exists(run.step_key(step, split))):
         reopen_run(store, run)
     elif step == "summarize":
         raise StepError(f"The run {run.id!r} failed in {failed}. Retry {failed} first.")
@@ -133,13 +134,13 @@ def _scratch_folder(step: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _restore_process_state() -> Iterator[None]:
-    """Restore the working folder and the temporary folder of the process afterwards."""
-    folder, named, found = Path.cwd(), os.environ.get("TMPDIR"), tempfile.tempdir
+    """Restore the working folder and the temporary folder of the process on exit."""
+    folder, tmpdir_variable, python_tmpdir = Path.cwd(), os.environ.get("TMPDIR"), tempfile.tempdir
     try:
         yield
     finally:
         os.chdir(folder)
-        tempfile.tempdir = found
+        tempfile.tempdir = python_tmpdir
         os.environ.pop("TMPDIR", None)
-        if named is not None:
-            os.environ["TMPDIR"] = named
+        if tmpdir_variable is not None:
+            os.environ["TMPDIR"] = tmpdir_variable

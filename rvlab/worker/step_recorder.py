@@ -33,14 +33,14 @@ class StepRecorder:
     """Writes ``steps/{step}.json`` and ``logs/{step}.log`` of one step while its body runs.
 
     Standard output and error are captured at the level of file descriptors, so that the output of
-    libraries and data loaders is included, and forwarded to the original descriptors. While it
-    runs, `Terminated` may be raised at any time in the thread that entered it: by a SIGTERM from
-    outside, or by the recorder's own when a heartbeat finds that the run was cancelled. Writes at
-    the start and the end wait for a store that does not answer, up to the store's patience; a
-    heartbeat that cannot be written is skipped.
+    libraries and data loaders is included, and forwarded to the original descriptors. While the
+    recorder runs, `Terminated` may be raised at any time in the thread that entered it: by a
+    SIGTERM from outside, or by the SIGTERM that the recorder sends to its own process when a
+    heartbeat finds that the run was cancelled. Writes at the start and the end wait for a store
+    that does not answer, up to the store's patience. A heartbeat that cannot be written is skipped.
 
     Args:
-        store: The run's store, with patience (`Store.patient`).
+        store: The run's store, with patience (`Store.with_patience`).
         run: The run.
         step: The step's name.
         split: The split; None for a complete step.
@@ -61,7 +61,7 @@ class StepRecorder:
         every_s: float = HEARTBEAT_S,
     ) -> None:
         self._store, self._run, self._every_s = store, run, every_s
-        self._brief = store.with_patience(0.0)
+        self._impatient_store = store.with_patience(0.0)
         self._name = step_name(step, split)
         self._key, self._log_key = run.step_key(step, split), run.log_key(step, split)
         self._log = scratch / f"{self._name}.log"
@@ -75,15 +75,16 @@ class StepRecorder:
             beat=now,
             host=socket.gethostname(),
             pid=os.getpid(),
-            attempt=self._attempt_number() + 1,
+            attempt=self._earlier_attempts() + 1,
         )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._heartbeat, name="heartbeat", daemon=True)
-        self._stored, self._passed = -1, 0
-        self._missed = False
+        self._stored_bytes, self._forwarded_bytes = -1, 0
+        self._missed_beat = False
         self._etag: str | None = None
 
-    def _attempt_number(self) -> int:
+    def _earlier_attempts(self) -> int:
+        """Return the number of attempts that the step's earlier record has, or 0."""
         try:
             before = StepRecord.from_record(self._store.get_json(self._key), self._key)
         except (KeyMissing, RecordBroken):
@@ -94,7 +95,7 @@ class StepRecorder:
         self._write(self._store)
         sys.stdout.flush()
         sys.stderr.flush()
-        self._outer = os.dup(1), os.dup(2)
+        self._original_fds = os.dup(1), os.dup(2)
         file = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o600)
         os.dup2(file, 1)
         os.dup2(file, 2)
@@ -113,24 +114,24 @@ class StepRecorder:
         self._stop.set()
         self._thread.join()
         try:
-            for _ in range(2):  # the second stores what the first logged while it waited
+            for _ in range(2):  # the second pass stores what the first has logged
                 sys.stdout.flush()
                 sys.stderr.flush()
                 self._store_log(self._store)
-        except OSError as problem:  # a missing log is not a failed step
+        except OSError as problem:  # a missing log does not fail the step
             print(f"rvlab: the log of {self._name} is not stored: {problem}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
-        for fd, outer in zip((1, 2), self._outer, strict=True):
+        for fd, outer in zip((1, 2), self._original_fds, strict=True):
             os.dup2(outer, fd)
         self._finish(exc)
         self._forward_output(whole_lines=False)
-        for outer in self._outer:
+        for outer in self._original_fds:
             os.close(outer)
 
     def _finish(self, exc: BaseException | None) -> None:
-        """Write the step's last record, after the log, so that readers of an ended step see all."""
-        state, code, error, last = "succeeded", 0, None, None
+        """Write the step's last record, after its log: the log of an ended step is complete."""
+        state, code, error, last_lines = "succeeded", 0, None, None
         if exc is not None and self._is_cancelled(self._store):
             state, code, error = "cancelled", EXIT_TERMINATED, "It was cancelled."
         elif exc is not None:
@@ -138,9 +139,14 @@ class StepRecorder:
             if isinstance(exc, Terminated):
                 code, error = EXIT_TERMINATED, f"{self._name} was ended by signal 15 (SIGTERM)."
             lines = mask_text("".join(traceback.format_exception(exc)), self._store).splitlines()
-            last = "\n".join(lines[-TRACEBACK_LINES:])
+            last_lines = "\n".join(lines[-TRACEBACK_LINES:])
         self.record = dataclasses.replace(
-            self.record, state=state, exit_code=code, error=error, traceback=last, ended=utc_now()
+            self.record,
+            state=state,
+            exit_code=code,
+            error=error,
+            traceback=last_lines,
+            ended=utc_now(),
         )
         self._write(self._store)
 
@@ -152,6 +158,7 @@ class StepRecorder:
             return False
 
     def _heartbeat(self) -> None:
+        """Forward output every second, write record and log from time to time, until stopped."""
         second = 0
         next_beat, next_log = self._every_s, self._every_s
         while not self._stop.wait(1.0):
@@ -161,52 +168,52 @@ class StepRecorder:
                 continue
             next_beat = second + self._every_s
             try:
-                self._write(self._brief)
-                if second >= next_log:  # each write stores the full log, so a long one less often
-                    self._store_log(self._brief)
-                    next_log = second + self._every_s * max(1.0, self._stored / 2**19)
+                self._write(self._impatient_store)
+                if second >= next_log:  # each write stores the full log, so a long log waits
+                    self._store_log(self._impatient_store)
+                    next_log = second + self._every_s * max(1.0, self._stored_bytes / 2**19)
             except OSError as exc:  # a missed heartbeat must not end the training
-                if not self._missed:
+                if not self._missed_beat:
                     print(f"rvlab: the heartbeat cannot be written: {exc}", file=sys.stderr)
-                self._missed = True
+                self._missed_beat = True
                 continue
-            if self._missed:
+            if self._missed_beat:
                 print("rvlab: heartbeats are written again.", file=sys.stderr)
-                self._missed = False
-            if self._is_cancelled(self._brief):
+                self._missed_beat = False
+            if self._is_cancelled(self._impatient_store):
                 os.kill(os.getpid(), signal.SIGTERM)
 
     def _write(self, store: Store) -> None:
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        below = resource.getrusage(resource.RUSAGE_CHILDREN)
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
         unit = 2**20 if sys.platform == "darwin" else 2**10
         self.record = dataclasses.replace(
             self.record,
             beat=utc_now(),
             peak_mb=round(usage.ru_maxrss / unit, 1),
-            cpu_s=round(usage.ru_utime + usage.ru_stime + below.ru_utime + below.ru_stime, 2),
+            cpu_s=round(usage.ru_utime + usage.ru_stime + children.ru_utime + children.ru_stime, 2),
             **_device_usage(),
         )
         self._etag = store.replace_json(self._key, self.record.record(), self._etag)
 
     def _store_log(self, store: Store) -> None:
         data = self._log.read_bytes()
-        if len(data) != self._stored:
+        if len(data) != self._stored_bytes:
             store.put(self._log_key, mask_bytes(data, self._store))
-            self._stored = len(data)
+            self._stored_bytes = len(data)
 
     def _forward_output(self, *, whole_lines: bool = True) -> None:
-        """Print new output in complete lines, since half a secret would not be masked."""
+        """Forward new output in complete lines, since a part of a secret would not be masked."""
         with contextlib.suppress(OSError):  # the reader of the output may have exited
             with self._log.open("rb") as file:
-                file.seek(self._passed)
+                file.seek(self._forwarded_bytes)
                 data = file.read()
             if whole_lines:
                 data = data[: complete_length(data)]
-            self._passed += len(data)
+            self._forwarded_bytes += len(data)
             view = memoryview(mask_bytes(data, self._store))
             while view:
-                view = view[os.write(self._outer[0], view) :]
+                view = view[os.write(self._original_fds[0], view) :]
 
 
 def _device_usage() -> dict[str, Any]:
@@ -221,7 +228,7 @@ def _device_usage() -> dict[str, Any]:
 
 def error_sentence(exc: BaseException, store: Store) -> str:
     """Describe an exception in one line of a table, without the secrets that it quotes."""
-    # Mask before truncating, since half a secret would not be masked.
+    # Mask before truncating, since a part of a secret would not be masked.
     text = " ".join(mask_text(str(exc), store).split())
     if len(text) > 500:
         text = f"{text[:497]}..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -39,8 +40,8 @@ class EndSummary:
     Args:
         metrics: The headline metrics, by name.
         eval_sets: Scene group -> fingerprint of its scored scenes.
-        problems: Sentences about scenes that are not counted as rvlab counts.
-        uncounted: Sentences about scenes without counts of windows and objects.
+        problems: Messages about scenes whose pixels outside areas of interest are counted.
+        uncounted: Messages about scenes without counts of windows and objects.
     """
 
     metrics: Mapping[str, float]
@@ -56,8 +57,8 @@ def summarize_outputs(store: Store, run: Run, kind: str = TRAINING) -> EndSummar
     scenes), history (from ``train/log.csv``), windows (counts per window of a scene), objects (true
     and predicted objects), boundaries (counts of pixels near contours; their metric is part of
     evals) and artifacts (every file below ``rv/``, and the COG copies of predictions); see
-    ``docs/records.md`` for their columns. Of a prediction there is also a GeoPackage of each scene,
-    and the copy of the model is deleted.
+    ``docs/records.md`` for their columns. For a prediction, this also writes a GeoPackage of each
+    scene and deletes the run's copy of the model.
 
     Raises:
         RecordBroken: If a file of Raster Vision has an unexpected form.
@@ -67,16 +68,16 @@ def summarize_outputs(store: Store, run: Run, kind: str = TRAINING) -> EndSummar
         _delete_model(store, run)
     files = store.files(root)
     config = store.get_json(f"{root}/pipeline-config.json")
-    found = evaluated_groups(store, config, files)
-    if not found:
+    evals = evaluated_groups(store, config, files)
+    if not evals:
         print("There is no eval.json, so the run has no metrics.")
-    tables, summary = build_tables(store, root, config, files, found)
+    tables, summary = build_tables(store, root, config, files, evals)
     write_tables(store, run, tables)
     scores = score_scenes(store, run, config, vectors=kind == PREDICTION)
-    more, counted = results_of_counts(scores, tables)
-    more["artifacts"] = pa.concat_tables([tables["artifacts"], scores.copies])
-    write_tables(store, run, more)
-    tables |= more
+    count_tables, counted = results_of_counts(scores, tables)
+    count_tables["artifacts"] = pa.concat_tables([tables["artifacts"], scores.copies])
+    write_tables(store, run, count_tables)
+    tables |= count_tables
     for name, table in tables.items():
         print(f"tables/{name}.parquet: {len(table)} rows")
     metrics = {**summary.metrics, **counted}
@@ -86,23 +87,24 @@ def summarize_outputs(store: Store, run: Run, kind: str = TRAINING) -> EndSummar
 def results_of_counts(
     scores: RunScores, tables: Mapping[str, pa.Table]
 ) -> tuple[dict[str, pa.Table], dict[str, float]]:
-    """Return the tables and the headline metrics that counts of scenes add to those of a run.
+    """Return the tables and the headline metrics that are computed from counts of scenes.
 
-    The boundary IoU is added to the evaluations.
+    The table of evaluations has the boundary IoU appended.
 
     Args:
         scores: The counts.
         tables: The tables of the run, as `build_tables` returns them.
     """
-    more, scenes = dict(scores.tables), tables["scenes"]
+    count_tables, scenes = dict(scores.tables), tables["scenes"]
     counted: dict[str, float] = {}
-    if "objects" in more:
-        counted |= object_metrics(more["objects"], scenes, scores.omitted["objects"])
-    if "boundaries" in more:
-        near = boundary_evaluations(more["boundaries"], scenes, scores.omitted["boundaries"])
-        more["evals"] = pa.concat_tables([tables["evals"], near])
-        counted |= headline_boundary_iou(near, scenes)
-    return more, counted
+    if "objects" in count_tables:
+        counted |= object_metrics(count_tables["objects"], scenes, scores.omitted["objects"])
+    if "boundaries" in count_tables:
+        omitted = scores.omitted["boundaries"]
+        boundary_evals = boundary_evaluations(count_tables["boundaries"], scenes, omitted)
+        count_tables["evals"] = pa.concat_tables([tables["evals"], boundary_evals])
+        counted |= headline_boundary_iou(boundary_evals, scenes)
+    return count_tables, counted
 
 
 def _delete_model(store: Store, run: Run) -> None:
@@ -114,7 +116,7 @@ def _delete_model(store: Store, run: Run) -> None:
 def evaluated_groups(
     store: Store, config: Mapping[str, Any], files: Sequence[tuple[str, int]]
 ) -> dict[str, str]:
-    """Return the key of ``eval.json`` by scene group, for those that were written."""
+    """Return the key of ``eval.json`` by scene group, if the file was written."""
     keys = {key for key, _ in files}
     return {group: key for group, key in _evaluator_outputs(store, config) if key in keys}
 
@@ -144,13 +146,13 @@ def build_tables(
     groups = {group: _read_json(store, key) for group, key in evals.items()}
     class_config = config["dataset"]["class_config"]
     outside = count_outside_aoi(config, scenes_without_outside_count(groups))
-    measured, confusion = evaluation_tables(groups, class_config, outside.pixels)
+    metric_rows, confusion = evaluation_tables(groups, class_config, outside.pixels)
     scored = _scored_scenes(config["dataset"], groups)
-    seen = fingerprint.fingerprint_scenes(config, scored)
+    fingerprints = fingerprint.fingerprint_scenes(config, scored)
     tables = {
-        "evals": measured,
+        "evals": metric_rows,
         "confusion": confusion,
-        "scenes": seen,
+        "scenes": fingerprints,
         "artifacts": list_artifacts(files, root, named, prediction_paths(config)),
     }
     log = f"{root}/train/log.csv".lstrip("/")
@@ -161,8 +163,8 @@ def build_tables(
         for name, why in outside.problems.items()
     ]
     rules = counting_rules(groups, outside.problems)
-    sets = fingerprint.eval_sets(seen, class_config, rules)
-    return tables, EndSummary(headline_metrics(measured), sets, problems)
+    sets = fingerprint.eval_sets(fingerprints, class_config, rules)
+    return tables, EndSummary(headline_metrics(metric_rows), sets, problems)
 
 
 def _scored_scenes(data: Mapping[str, Any], groups: Iterable[str]) -> dict[str, list[str]]:
@@ -187,22 +189,20 @@ def write_tables(store: Store, run: Run, tables: Mapping[str, pa.Table]) -> None
 
 
 def _evaluator_outputs(store: Store, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """List scene groups and the keys that evaluators write to; the last one of a group counts."""
+    """List scene groups and the keys that evaluators write to; the last key of a group is used."""
     groups = sorted(config["dataset"].get("scene_groups") or {})
     for evaluator in config.get("evaluators") or []:
         uri = str(evaluator["output_uri"])
         # Raster Vision 0.12 and 0.13 evaluated the validation scenes only, without a folder.
-        found = {group: f"{uri}/{group}/eval.json" for group in groups}
+        files = {group: f"{uri}/{group}/eval.json" for group in groups}
         if uri.endswith(".json"):
-            found = {VALIDATION_SCENES: uri}
-        for group, file in found.items():
-            with suppress(SpecError):  # outputs outside the store are ignored
+            files = {VALIDATION_SCENES: uri}
+        for group, file in files.items():
+            with suppress(SpecError):  # ignore outputs outside the store
                 yield group, store.key(file)
 
 
 def _read_json(store: Store, key: str) -> Any:
-    import json
-
     try:
         return json.loads(store.get(key))
     except ValueError as exc:

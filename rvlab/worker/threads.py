@@ -1,6 +1,6 @@
 """The processors that a step may use.
 
-It imports the standard library only, since it runs before torch is imported.
+This module imports the standard library only, since it runs before torch is imported.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def test_corrupted_file_is_rejected_by_its_hash(
 ) -> None:
     path = cache / "OSBS_029.tif"
     path.write_bytes(path.read_bytes()[:-1] + b"!")
-    message = r"OSBS_029.tif is not the file that deepforest==2.1.0 carries: its SHA-256"
+    message = r"OSBS_029.tif is not the file that deepforest==2.1.0 contains: its SHA-256"
     with pytest.raises(StoreError, match=message):
         config("neon_trees", root_uri=str(tmp_path / "rv"))
     assert not (tmp_path / "rv").exists()
@@ -116,7 +116,7 @@ def test_missing_network_is_reported_with_a_solution(
     monkeypatch.setenv("RVLAB_CACHE", str(tmp_path / "empty"))
     message = (
         r"pip download deepforest==2\.1\.0 failed \(ERROR: Could not reach the index\)\. "
-        r"Run it once where PyPI can be reached, or put OSBS_029\.tif and OSBS_029\.csv into"
+        r"Run the command where PyPI can be reached, or put OSBS_029\.tif and OSBS_029\.csv into"
     )
     with pytest.raises(StoreError, match=message):
         config("neon_trees", root_uri=str(tmp_path / "rv"))

@@ -141,7 +141,7 @@ def test_empty_folder_is_named(config: Config, tmp_path: Path) -> None:
     message = (
         rf"{tmp_path}/none/{SN2} has 0 images like PS-RGB/SN2_buildings_train_AOI_2_Vegas_PS-RGB_"
         r"img1\.tif and 0 labels like geojson_buildings/.*_img1\.geojson, 0 of them pairs, and a "
-        r"training needs two\. raw_uri is the folder that holds 'spacenet'"
+        r"training needs two\. raw_uri is the folder that contains 'spacenet'"
     )
     with pytest.raises(NotFound, match=message):
         config("spacenet_vegas", root_uri=str(tmp_path), raw_uri=str(tmp_path / "none"))

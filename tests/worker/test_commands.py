@@ -247,7 +247,7 @@ def test_delete_outputs_deletes_folders_and_files_of_the_run(tmp_path: Path) -> 
     (tmp_path / "store" / run.key("rv", "eval", "empty")).mkdir(parents=True)
     store.put(run.key("copies", "a", "labels.tif"), b"")
     uris = [f"{run.rv_uri}/{name}" for name in ("train", "predict/a.json", "eval", "nothing")]
-    uris += commands._derived_keys(run)
+    uris += commands._derived_uris(run)
     store.put(run.key("tables", "windows.parquet"), b"")
     store.put(run.key("tables", "evals.parquet"), b"")
     commands.delete_outputs(store, run, [*uris, "s3://elsewhere/rv/train", f"{run.uri}/spec.json"])

@@ -149,11 +149,11 @@ def test_sigterm_during_the_start_of_a_step_is_recorded(tmp_path: Path) -> None:
     script = f"""
 import os, signal, sys
 from rvlab.worker import step, step_recorder
-attempts = step_recorder.StepRecorder._attempt_number
+attempts = step_recorder.StepRecorder._earlier_attempts
 def slow(self):
     os.kill(os.getpid(), signal.SIGTERM)
     return attempts(self)
-step_recorder.StepRecorder._attempt_number = slow
+step_recorder.StepRecorder._earlier_attempts = slow
 sys.exit(step.run_step({run.uri!r}, "summarize")[0])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
