@@ -94,9 +94,9 @@ class SceneBoundaries:
             self._add(self._pack(truth[rows], guess[rows], mask))
 
     def finish(self) -> NDArray[np.int64]:
-        """Return the pixels near the contours of each class, shape (3, classes).
+        """Return the number of pixels near the contours of each class, shape (3, classes).
 
-        Those of the labels, of the prediction, and of both.
+        The rows are: pixels of the labels, of the prediction, and of both.
         """
         _, _, words = self._rows.shape
         self._add(np.zeros((self._planes, self._reach, words), np.uint64))
@@ -168,11 +168,12 @@ def _pack_rows(mask: NDArray[Any], out: Words) -> None:
 
 
 def _near_contours(planes: Words, reach: int) -> Words:
-    """Return the pixels of which a neighbour within `reach` rows and columns differs in a plane.
+    """Return the pixels that differ in a plane from a pixel within `reach` rows and columns.
 
     Args:
         planes: Shape (planes, rows, words).
-        reach: The distance; the first and last rows, as many, are only neighbours.
+        reach: The distance. The first and the last `reach` rows are read as neighbours only; the
+            result does not contain them.
     """
     across = np.bitwise_or.reduce(planes ^ _shift(planes, 1))
     down = np.bitwise_or.reduce(planes[:, 1:] ^ planes[:, :-1])

@@ -68,16 +68,16 @@ _heads: ContextVar[Heads | None] = ContextVar("heads", default=None)
 
 
 def share_heads(heads: Heads) -> None:
-    """Request the head of an object on S3 once in all threads that call this with the same dict.
+    """Share the heads of objects on S3 between all threads that call this with the same dict.
 
-    The initializer of a pool that reads one picture. Heads are not shared for longer, as a file may
-    be written again.
+    Pass it as the initializer of the thread pool that reads one picture. Heads are not shared for
+    longer, as a file may be written again.
     """
     _heads.set(heads)
 
 
 def open_files(files: Files, *, alone: bool = False) -> AbstractContextManager[Any]:
-    """Open a file as `open_raster`, or several as one mosaic.
+    """Open one file as `open_raster` does, or several files as one mosaic.
 
     Raises:
         RasterError: If a file cannot be opened, or they do not form a mosaic.

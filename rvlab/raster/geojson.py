@@ -1,4 +1,4 @@
-"""Parsing of GeoJSON in all its forms, without GDAL, so that the crs of a file is checked."""
+"""Parse GeoJSON without GDAL, so that the name of the CRS is checked before PROJ sees it."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class SourceRules:
 
 @dataclass(frozen=True)
 class ImageryRules:
-    """What images must be like for a model.
+    """Requirements of a model for the images that it predicts.
 
     Args:
         run: The id of the model's run, for messages.

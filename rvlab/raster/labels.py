@@ -89,12 +89,12 @@ class SceneLabels:
 
     @contextmanager
     def image_read(self) -> Iterator[Callable[[Grid], None]]:
-        """Learn the grid while the body reads the image, so that the file is opened once.
+        """Store the image's grid while the ``with`` block reads the image, opened only once.
 
-        Other threads that need the grid wait until it is known.
+        Other threads that need the grid wait until it is stored.
 
         Yields:
-            A function that the body calls with the image's grid as soon as the file is open.
+            A function that the block calls with the grid as soon as the file is open.
         """
         with ExitStack() as held:
             held.enter_context(self._lock)

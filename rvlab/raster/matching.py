@@ -88,14 +88,14 @@ def box_overlaps(truth: Bounds, guess: Bounds) -> tuple[IndexArray, IndexArray, 
 def match_by_score(
     truth: IndexArray, guess: IndexArray, iou: Bounds, scores: Bounds, threshold: float
 ) -> tuple[IndexArray, IndexArray]:
-    """Match predictions with labels as COCO does: the one with the highest score chooses first.
+    """Match predictions with labels as COCO does, from the highest score to the lowest.
 
-    It chooses the label with the highest IoU, at least `threshold`, among those that no prediction
-    has chosen. Of equal scores the first prediction chooses first; of equal IoUs it chooses the
-    last label.
+    Each prediction is matched with the free label that has the highest IoU, if it is at least
+    `threshold`. Predictions with equal scores are matched in their order. Of labels with equal IoUs
+    the last one is chosen.
 
     Args:
-        truth: Index of the label of each pair that may match: those of one class that overlap.
+        truth: Index of the label of each candidate pair: objects of one class that overlap.
         guess: Index of the prediction of each pair.
         iou: IoU of each pair.
         scores: Scores of all predictions; NaN sorts last.

@@ -1,8 +1,8 @@
 """TIFFs on S3: obstore requests the bytes, several ranges at once, and GDAL opens them.
 
 All threads share the connections of the store, and ranges that are close together are one request.
-GDAL's own reader of S3 opens connections in each thread and merges only adjacent ranges. What GDAL
-decodes is the same, whichever reads.
+GDAL's own reader of S3 opens connections in each thread and merges only adjacent ranges. Both give
+the same pixels.
 
 Imported only when a raster on S3 is opened, as it imports rasterio.
 """
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 PAGE_BYTES = 16384
-"""Bytes of a read of metadata; the first page holds the header of a copy of 10,000 x 10,000 px."""
+"""Bytes of a read of metadata; the first one has the header of a COG of 10,000 x 10,000 px."""
 
 _NAME = "raster.tif"
-"""What GDAL calls the file; it has no files beside it."""
+"""The name of the object for GDAL, in a folder without other files."""
 
 
 class ObjectHead:

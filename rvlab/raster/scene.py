@@ -1,4 +1,4 @@
-"""Scenes of a run: what its config says of them, and the addresses of their files."""
+"""Scenes of a run: their group, files, labels and areas of interest, as its config lists them."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def _require_axes(ax: Any) -> None:
 
 
 def _texts(figure: Any) -> dict[Any, str]:
-    """Return the texts of a figure that say something."""
+    """Return the text objects of a figure that are not empty, with their text."""
     from matplotlib.text import Text
 
     return {text: text.get_text() for text in figure.findobj(Text) if text.get_text()}
