@@ -13,6 +13,7 @@ from rvlab.settings import store_setting
 from rvlab.store import S3Access, Store
 from rvlab.store.access import DEFAULT_PROFILE
 from rvlab.store.addresses import access_of_open_store
+from rvlab.store.local_folders import path_exists
 
 if TYPE_CHECKING:
     from rvlab.settings import Profile
@@ -48,7 +49,7 @@ def open_store(
             "or Lab('s3://bucket/prefix', ...)."
         )
     is_near = difflib.get_close_matches(kind.lower(), [EMBEDDED], cutoff=0.85)
-    if kind != EMBEDDED and is_near and not Path(text).exists():
+    if kind != EMBEDDED and is_near and not path_exists(text):
         raise SpecError(
             f"The folder {text!r} does not exist. Did you mean 'embedded'? Write ./{text} to "
             "create a folder of that name."

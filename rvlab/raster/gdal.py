@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
@@ -23,6 +22,7 @@ from rvlab.raster import sidecars
 from rvlab.raster.config import Files
 from rvlab.store.access import is_loopback
 from rvlab.store.addresses import absolute_local_path, require_not_refused
+from rvlab.store.local_folders import path_exists
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -118,8 +118,7 @@ def open_raster(uri: str, *, alone: bool = False) -> Iterator[Any]:
     beside: tuple[str, ...] = ()
     if not alone and is_local:
         path = absolute_local_path(uri)
-        # Path.exists raises for a folder that may not be read.
-        if any(os.path.exists(path + suffix) for suffix in sidecars.PIXEL_SUFFIXES):  # noqa: PTH110
+        if any(path_exists(path + suffix) for suffix in sidecars.PIXEL_SUFFIXES):
             sidecars.check_local_sidecars(path)
     elif not alone:
         beside = sidecars.known_sidecars(uri)
@@ -220,7 +219,7 @@ def gdal_path(uri: str) -> str:
         path = absolute_local_path(uri)
         if path.startswith("/vsi"):
             raise RasterError(f"{uri!r:.300} is not opened: use s3://, https:// or a path.")
-        if Path(path).exists() and not Path(path).is_file():
+        if path_exists(path) and not Path(path).is_file():
             raise RasterError(f"{uri} is not a regular file.")
         return path
     if scheme in _SCHEMES and "://" in uri:
@@ -319,7 +318,7 @@ def _error_text(uri: str, exc: Exception) -> str:
     text = " ".join(str(cause) for cause in (exc, exc.__cause__) if cause)
     low = text.lower()
     local = urlsplit(uri).scheme in ("", "file")
-    if local and not Path(gdal_path(uri)).exists():
+    if local and not path_exists(gdal_path(uri)):
         return f"{uri} does not exist."
     if any(w in low for w in ("accessdenied", "forbidden", "signature", "invalidaccesskey", "403")):
         return f"Access to {uri} was denied: check the credentials and their permissions."

@@ -16,6 +16,7 @@ from typing import Any
 from rvlab.errors import SpecError, did_you_mean
 from rvlab.recipes.cell import cell_source
 from rvlab.recipes.signature import FUNCTIONS, Signature, signature
+from rvlab.store.local_folders import path_exists
 
 RecipeRef = str | Path | Callable[..., Any]
 
@@ -101,7 +102,7 @@ def _recipe_of_text(text: str) -> Recipe:
 
 
 def _recipe_of_file(path: Path) -> Recipe:
-    if not path.exists():
+    if not path_exists(path):
         beside = path.parent.glob("*.py") if path.parent.is_dir() else ()
         near = did_you_mean(path.name, [p.name for p in beside])
         raise SpecError(f"Recipe file {str(path)!r} not found. {near}")

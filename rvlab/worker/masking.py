@@ -14,10 +14,10 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from rvlab.store import S3Access, Store
+from rvlab.store.local_folders import path_exists
 
 MASK = "[secret]"
 
@@ -170,14 +170,7 @@ def _is_path(value: str) -> bool:
     if value.startswith(("~/", "./", "../", "unix:/", "file:/")):
         return True
     root = value.partition(os.pathsep)[0].split("/")[1:2]
-    return value.startswith("/") and bool(root and root[0]) and _exists(f"/{root[0]}")
-
-
-def _exists(path: str) -> bool:
-    try:
-        return Path(path).exists()
-    except (OSError, ValueError):
-        return False
+    return value.startswith("/") and bool(root and root[0]) and path_exists(f"/{root[0]}")
 
 
 def _url_passwords(value: str) -> set[str]:

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from rvlab.store.local_folders import path_exists
+
 CWD_VARIABLE = "RVLAB_CWD"
 """Environment variable with the folder that a run was submitted from, if it is on this machine."""
 
@@ -52,4 +54,4 @@ def _find_below(value: Any, folder: Path) -> Any:
     if not isinstance(value, str) or not value or "://" in value or Path(value).is_absolute():
         return value
     path = folder / value
-    return os.path.abspath(path) if path.exists() else value
+    return os.path.abspath(path) if path_exists(path) else value
