@@ -97,9 +97,8 @@ class KubeflowTransport:
                 return super().deserialize(response, response_type)
 
         settings = api.Configuration(host=self.host)
-        settings.retries = (
-            False  # `call` retries instead: only it can tell which calls are safe to repeat
-        )
+        # `call` retries instead: only it can tell which calls are safe to repeat.
+        settings.retries = False
         settings.ssl_ca_cert = next(
             (f for n in CA_VARIABLES if Path(f := os.environ.get(n, "")).is_file()), None
         )
