@@ -2,9 +2,9 @@
 
     python .ci/audit.py [--requirements requirements.lock] [--exceptions .ci/audit-exceptions.toml]
 
-Exit status 1 means a known vulnerability without an entry in the exceptions, or an entry that no
-longer matches one. Where no database can be reached, one line says so and the status is 0. Only
-databases are asked: nothing is downloaded or installed.
+Exits with status 1 for a known vulnerability without an entry in the exceptions, and for an entry
+that matches no vulnerability. If no database can be reached, it prints a line and exits with status
+0. It only queries databases: nothing is downloaded or installed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Unreachable(Exception):
 
 @dataclass(frozen=True, order=True)
 class Vulnerability:
-    """A known vulnerability of a locked package; `ids` has the aliases too, such as a CVE."""
+    """A known vulnerability of a locked package; `ids` includes aliases, such as a CVE."""
 
     package: str
     version: str
@@ -47,58 +47,58 @@ class Vulnerability:
 
 
 def query(requirements: Path, service: Sequence[str]) -> tuple[list[Vulnerability], int]:
-    """Ask one service about the packages of a file.
+    """Query a service for vulnerabilities of the packages in a file.
 
     Args:
         requirements: A file of ``name==version`` lines.
         service: The arguments of pip-audit that name the service.
 
     Returns:
-        The vulnerabilities, and how many packages the service knows.
+        The vulnerabilities, and the number of packages that the service has data about.
 
     Raises:
-        Unreachable: If the service does not answer, or knows none of the packages.
+        Unreachable: If the service does not answer, or has data about none of the packages.
     """
     command = [sys.executable, "-m", "pip_audit", "--requirement", str(requirements)]
     command += ["--no-deps", "--disable-pip", "--progress-spinner", "off", "--format", "json"]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [*command, *service], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired as exc:
         raise Unreachable(f"no answer in {TIMEOUT_S} s") from exc
-    last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+    last_line = (process.stderr.strip().splitlines() or ["no output"])[-1]
     try:
-        packages: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
+        packages: list[dict[str, Any]] = json.loads(process.stdout)["dependencies"]
     except (ValueError, LookupError):
-        if why := UNREACHABLE.search(done.stderr):
-            raise Unreachable(why.group()) from None
-        raise SystemExit(f"audit: pip-audit failed: {last}") from None
-    known = [one for one in packages if "skip_reason" not in one]
-    if not known:
+        if match := UNREACHABLE.search(process.stderr):
+            raise Unreachable(match.group()) from None
+        raise SystemExit(f"audit: pip-audit failed: {last_line}") from None
+    audited = [package for package in packages if "skip_reason" not in package]
+    if not audited:
         raise Unreachable("it has no data about any of the packages")
-    found = [
+    vulnerabilities = [
         Vulnerability(
-            one["name"],
-            one["version"],
+            package["name"],
+            package["version"],
             (vuln["id"], *vuln.get("aliases", ())),
             tuple(vuln.get("fix_versions", ())),
         )
-        for one in known
-        for vuln in one["vulns"]
+        for package in audited
+        for vuln in package["vulns"]
     ]
-    return sorted(found), len(known)
+    return sorted(vulnerabilities), len(audited)
 
 
 def read_exceptions(path: Path) -> dict[str, str]:
     """Read the accepted vulnerabilities, each with its reason."""
     if not path.exists():
         return {}
-    found = {str(key): str(value) for key, value in tomllib.loads(path.read_text()).items()}
-    for name, reason in found.items():
+    reasons = {str(key): str(value) for key, value in tomllib.loads(path.read_text()).items()}
+    for name, reason in reasons.items():
         if not reason.strip():
             raise SystemExit(f"audit: {path} gives no reason for {name}.")
-    return found
+    return reasons
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -120,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             reasons.append(f"{service[1]}: {exc}")
         else:
             return report(found, known, accepted)
-    print(f"audit: left out, no vulnerability database can be reached ({'; '.join(reasons)})")
+    print(f"audit: skipped, no vulnerability database can be reached ({'; '.join(reasons)})")
     return 0
 
 

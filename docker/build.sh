@@ -6,16 +6,16 @@ ROOT="$(dirname "$HERE")"
 
 usage() {
   cat <<'TEXT'
-docker/build.sh [OPTION ...] [worker] [notebook]      both where none is named
+docker/build.sh [OPTION ...] [worker] [notebook]      default: both
 
-  --base IMAGE        what they are built on; default: the Dockerfile's
-  --torch-index URL   where torch comes from; default: the CPU build. '' is what PyPI has, on Linux CUDA
-  --wheelhouse DIR    let pip on this computer fetch everything into DIR, then build from it alone
-  --prefix NAME       names before -worker and -notebook; default: rvlab
+  --base IMAGE        base image; default: BASE of the Dockerfile
+  --torch-index URL   package index of torch; default: the CPU builds. '' uses PyPI, on Linux with CUDA
+  --wheelhouse DIR    download all packages into DIR with pip on this computer, and build from DIR only
+  --prefix NAME       image name before -worker and -notebook; default: rvlab
   --tag TAG           default: rvlab's version
 
-With a wheelhouse the build needs no network, and no index, proxy or password gets into an image. Its
-python ($PYTHON, default python3) must have the version of the base's, 3.11.
+With a wheelhouse the build needs no network, and no index, proxy or password gets into an image. The
+Python that downloads it ($PYTHON, default python3) must be 3.11, as in the base image.
 DOCKER names another docker command, WHEELHOUSE_PORT the port on 127.0.0.1 (default 18620).
 TEXT
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 if __name__ == "__main__":
     pyproject, *extras = sys.argv[1:]
     project = tomllib.loads(Path(pyproject).read_text(encoding="utf-8"))["project"]
-    wanted = list(project["dependencies"])
+    dependencies = list(project["dependencies"])
     for extra in extras:
-        wanted += project["optional-dependencies"][extra]
-    sys.stdout.write("\n".join(wanted) + "\n")
+        dependencies += project["optional-dependencies"][extra]
+    sys.stdout.write("\n".join(dependencies) + "\n")

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 MIN_MEMORY_BYTES = 16 * 2**20
-"""Kubernetes accepts less, but no container of ours starts with it: the unit is missing."""
+"""Smallest valid amount of memory. Kubernetes accepts less, but probably the unit is missing."""
 
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
@@ -24,10 +24,10 @@ def size_in_bytes(text: str) -> float:
     Raises:
         ValueError: If it is not an amount of memory.
     """
-    found = _SIZE.fullmatch(text)
-    if not found:
+    match = _SIZE.fullmatch(text)
+    if not match:
         raise ValueError(f"{text!r} is not an amount of memory, such as '512Mi' or '16Gi'")
-    return float(found[1]) * _UNITS[found[2] or ""]
+    return float(match[1]) * _UNITS[match[2] or ""]
 
 
 def _require_memory(text: str) -> str:
@@ -43,12 +43,12 @@ def _require_cpu(text: str) -> str:
     return text
 
 
-def _format(pattern: str, what: str, most: int = 253) -> AfterValidator:
-    """Return a validator for a text format, named by `what` in its message."""
+def _format(pattern: str, what: str, max_chars: int = 253) -> AfterValidator:
+    """Return a validator of a text format; `what` describes the format in the message."""
     compiled = re.compile(pattern)
 
     def require(text: str) -> str:
-        if len(text) > most or not compiled.fullmatch(text):
+        if len(text) > max_chars or not compiled.fullmatch(text):
             raise ValueError(f"{text!r} is not {what}")
         return text
 
@@ -67,7 +67,7 @@ ImageName = Annotated[
         rf"(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?{_PATH}(?:/{_PATH})*"
         r"(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@[a-z0-9]+:[0-9a-f]{32,})?",
         "the name of an image, such as 'registry.example/rvlab-worker:0.1.0'",
-        most=512,
+        max_chars=512,
     ),
 ]
 """A container image: registry, lower-case name, tag or digest."""
@@ -82,7 +82,7 @@ NamespaceName = Annotated[
     _format(
         r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?",
         "a namespace of Kubernetes: at most 63 lower-case letters, digits and '-'",
-        most=63,
+        max_chars=63,
     ),
 ]
 """The name of a namespace."""
@@ -108,7 +108,7 @@ LabelKey = Annotated[
     _format(
         rf"(?:{_DOMAIN}/)?{_WORD}",
         "a label of Kubernetes, such as 'pool' or 'nvidia.com/gpu.product'",
-        most=317,
+        max_chars=317,
     ),
 ]
 """The key of a label or a taint."""
@@ -118,7 +118,7 @@ LabelValue = Annotated[
     _format(
         rf"(?:{_WORD})?",
         "the value of a label: at most 63 letters, digits, '-', '_' and '.'",
-        most=63,
+        max_chars=63,
     ),
 ]
 """The value of a label or a taint."""

@@ -1,6 +1,6 @@
 """``rastervision run rvlab RECIPE -a KEY VALUE --splits N``: submit a run and return at once.
 
-Raster Vision imports every module of its namespace at start. So this one is small, and imports
+Raster Vision imports every module of its namespace at start. So this module is small, and imports
 rvlab only when it is selected as the runner.
 """
 
@@ -25,7 +25,7 @@ RVLAB = "rvlab"
 UNNAMED = "raster-vision"
 """Raster Vision's default name of a run."""
 
-# A saved config as a recipe: its outputs move to the run's own folder, its inputs do not.
+# A recipe with a saved config. URIs of outputs move to the run's folder; URIs of inputs stay.
 _RECIPE = '''"""A pipeline config that Raster Vision saved."""
 
 import json
@@ -58,10 +58,10 @@ def get_config(runner, root_uri: str):
 def register_plugin(registry: Any) -> None:
     """Register the runner and the command; Raster Vision's registry calls this.
 
-    Raster Vision calls ``get_config`` before it looks up the runner, with the text of ``-a`` and
-    without a root_uri unless one is given. So its command ``run`` is registered again: for this
-    runner, rvlab reads the recipe's signature instead; for any other, Raster Vision's own is
-    called.
+    Raster Vision calls ``get_config`` before it looks up the runner, with the text of ``-a``, and
+    without a root_uri unless the user gives it. So this replaces the command ``run``: for the
+    runner ``rvlab``, rvlab reads the recipe's signature instead of calling it; for other runners,
+    Raster Vision's command is called.
     """
     registry.add_runner(RVLAB, RvlabRunner)
     command = copy.copy(rv_run)
@@ -78,11 +78,11 @@ def _submit_run(**given: Any) -> None:
     try:
         _require_all_steps(given["commands"])
         recipe, pairs = given["cfg_module"], dict(given["arg"])
-        how = (given["splits"], given["pipeline_run_name"])
+        options = (given["splits"], given["pipeline_run_name"])
         if recipe.endswith(".json"):
-            run = _submit_config(recipe, pairs, *how)
+            run = _submit_config(recipe, pairs, *options)
         else:
-            run = _submit_recipe(recipe, pairs, *how)
+            run = _submit_recipe(recipe, pairs, *options)
     except RvlabError as exc:
         raise click.ClickException(str(exc)) from exc
     click.echo("\n".join(filter(None, (run.uri, run.link))))
@@ -91,8 +91,8 @@ def _submit_run(**given: Any) -> None:
 class RvlabRunner(Runner):  # type: ignore[misc]
     """Submits a config that Raster Vision has saved, for calls of the runner in Python.
 
-    The parameters are not in the config; use ``rastervision run rvlab`` or `rvlab.Lab` to record
-    them.
+    A saved config does not contain the recipe's parameters; use ``rastervision run rvlab`` or
+    `rvlab.Lab` to record them.
     """
 
     def run(

@@ -46,29 +46,29 @@ class Engine(Protocol):
         Raises:
             SpecError: If its runs cannot write to the store, or it does not support the recipe or a
                 point.
-            EngineError: If the engine cannot be reached, or refuses.
+            EngineError: If the engine cannot be reached, or refuses the request.
         """
 
     def check(self, store: Store) -> list[CheckResult]:
-        """Check that runs of a store can be started; raise nothing."""
+        """Check that runs of a store can be started; return problems, never raise."""
 
     def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
         """Start runs whose records are in the store, and return at once.
 
+        An engine whose class attribute ``has_priorities`` is True also has an argument
+        ``priority``, which is passed if it is not 0. Other engines never get runs with a priority.
+
         Args:
             store: The store of their records.
             runs: The runs.
-            folder: The recipe's own folder, which may contain other files.
-
-        An engine with a class attribute ``has_priorities`` that is True also has an argument
-        ``priority``, which is passed if it is not 0; other engines never get runs with one.
+            folder: The recipe's own folder, which may contain files that the recipe uses.
 
         Returns:
             The runs, with links to their pages if the engine has any.
         """
 
     def resume(self, store: Store) -> None:
-        """Continue work that an interruption has left in the queue."""
+        """Start what is still queued, such as after a restart of the machine."""
 
     def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, ReportedState]:
         """Return the states of runs for which the store has no end record, with their reasons."""
@@ -77,10 +77,10 @@ class Engine(Protocol):
         """Start a failed run again and repeat as few steps as the engine can."""
 
     def cancel(self, store: Store, run: Run) -> None:
-        """Cancel a run; HasEnded if it has ended already, by the store or the engine."""
+        """Cancel a run; raise `HasEnded` if the store or the engine reports that it has ended."""
 
     def cancel_many(self, store: Store, runs: Sequence[Run]) -> dict[Run, RvlabError]:
-        """Cancel runs; return an error, such as HasEnded, for each that was not cancelled."""
+        """Cancel runs; return an error, such as `HasEnded`, for each run that was not cancelled."""
 
 
 __all__ = ["Engine", "LocalEngine", "engine_names", "resolve_engine"]

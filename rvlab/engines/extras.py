@@ -11,7 +11,7 @@ EXTRAS = {
     "kubeflow": ("kfp", "kfp.kubernetes"),
     "predict": ("pystac",),
 }
-"""Modules of an extra that an engine, or an argument, needs."""
+"""Extra -> the modules that an engine or an argument needs from it."""
 
 
 def require_extra(extra: str, purpose: str) -> None:
@@ -19,7 +19,7 @@ def require_extra(extra: str, purpose: str) -> None:
 
     Args:
         extra: A key of `EXTRAS`.
-        purpose: What needs it, as the beginning of a sentence.
+        purpose: What needs the extra, as the beginning of a sentence.
 
     Raises:
         MissingExtra: With the command that installs the extra.

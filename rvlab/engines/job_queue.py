@@ -1,13 +1,13 @@
 """The job queue: one folder per store, one file per run, which moves between folders.
 
     queue/{time}-{run}.json     waiting
-    running/{time}-{run}.json   has, or had, a process
-    logs/{run}.log              output of that process
+    running/{time}-{run}.json   has a process, or its process has ended
+    logs/{run}.log              output of the run's process
     lock                        locked by the supervisor while it runs
     guard                       locked while jobs are started, retried or cancelled
 
-It contains no secrets: those are passed in the environment of the supervisor. Only its owner can
-enter the folder (0700) or read its files (0600).
+The queue contains no secrets; they are passed in the environment of the supervisor. Only the owner
+can enter the folder (0700) or read its files (0600).
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ SUBMITTER_VARIABLES = (
     PATIENCE_VARIABLE,
     *("CUDA_VISIBLE_DEVICES", "DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"),
 )
-"""Environment variables of a run that are its submitter's, not those of the supervisor."""
+"""Environment variables that a run gets from its submitter, not from the supervisor."""
 
 JOB_BYTES, RESERVE_BYTES = 8192, 65536
-"""Disk space of a job, in whole blocks, and of locks and logs."""
+"""Disk space of a job, rounded up to blocks, and of locks and logs."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,15 @@ class Job:
         python: The submitter's interpreter.
         command: The module that its process runs, and the arguments before the run's URI.
         pid: Its process, which leads its own session; None while it waits.
-        born: Creation time of that process, in seconds since the epoch.
+        born: Creation time of the process, in seconds since the epoch.
         token: The random text that marks its processes; see `rvlab.engines.processes`. None while
             it waits, and in a file of an older rvlab.
         scratch: The folder for its temporary files.
-        over: Whether that process has ended.
+        over: Whether the process has ended.
         status: Its exit status, negative for a signal; None if unknown.
-        priority: Of the waiting runs, that with the highest priority starts first; None is 0.
+        priority: Waiting runs with the highest priority start first; None is 0.
         variables: The submitter's values of `SUBMITTER_VARIABLES`; None in a file of an older
-            rvlab, whose runs have the supervisor's.
+            rvlab: the run gets the supervisor's values.
     """
 
     uri: str
@@ -123,8 +123,8 @@ class JobQueue:
         Raises:
             EngineError: If it cannot be created.
         """
-        where = f"{store.uri} {store.access.endpoint if store.is_s3 else ''}"
-        digest = hashlib.sha256(where.encode()).hexdigest()[:16]
+        address = f"{store.uri} {store.access.endpoint if store.is_s3 else ''}"
+        digest = hashlib.sha256(address.encode()).hexdigest()[:16]
         home = user_data_dir()
         queue = cls(home / "local" / digest)
         try:
@@ -145,7 +145,7 @@ class JobQueue:
         _write_atomically(self.folder / "queue" / f"{time.time_ns():020d}-{job.run.id}.json", job)
 
     def require_space(self, jobs: int = 1) -> None:
-        """Check that jobs can be added: write as many bytes as they need, then delete them.
+        """Check that the disk has space for jobs: write the bytes that they need, and delete them.
 
         Args:
             jobs: Number of jobs.
@@ -164,9 +164,9 @@ class JobQueue:
             finally:
                 probe.unlink(missing_ok=True)
         except OSError as exc:
-            what = "1 run" if jobs == 1 else f"{jobs} runs"
+            count = "1 run" if jobs == 1 else f"{jobs} runs"
             raise EngineError(
-                f"The queue of local runs in {self.folder} has no space for {what}, which needs "
+                f"The queue of local runs in {self.folder} has no space for {count}, which needs "
                 f"{size / 2**10:.0f} KiB: {exc.strerror}. Free some space, or set RVLAB_HOME to "
                 "another folder. Nothing has been recorded."
             ) from exc
@@ -176,7 +176,7 @@ class JobQueue:
         """Lock the queue, so that no other process adds, starts or cancels a run.
 
         Args:
-            wait: Wait for the process that holds the lock.
+            wait: Whether to wait for another process that holds the lock.
 
         Yields:
             Whether this process holds the lock; False only without `wait`.
@@ -190,11 +190,11 @@ class JobQueue:
             yield True
 
     def waiting(self) -> list[JobEntry]:
-        """List the waiting runs, those with the highest priority first, of these the oldest."""
+        """List the waiting runs, by descending priority, then oldest first."""
         return sorted(self._entries("queue"), key=lambda entry: -(entry[1].priority or 0))
 
     def running(self) -> list[JobEntry]:
-        """List the runs that have, or had, a process."""
+        """List the runs that are in ``running``, also those whose process has ended."""
         return self._entries("running")
 
     def find(self, run: Run) -> JobEntry | None:
@@ -203,7 +203,7 @@ class JobQueue:
         return next((entry for entry in entries if entry[1].uri == run.uri), None)
 
     def read(self, file: Path) -> Job | None:
-        """Read one job again; None if its file is deleted."""
+        """Read a job again; None if its file is deleted."""
         return _read(file)
 
     def put_back(self, file: Path) -> None:
@@ -254,7 +254,7 @@ class JobQueue:
     def try_supervise(self) -> Iterator[bool]:
         """Try to become the supervisor and yield whether that succeeded.
 
-        The lock of a killed process is released.
+        The system releases the lock of a process that is killed.
         """
         with open_private(self.folder / "lock", "ab") as file:
             try:
@@ -265,16 +265,16 @@ class JobQueue:
             yield True
 
     def _entries(self, name: str) -> list[JobEntry]:
-        found = []
+        entries = []
         for file in sorted((self.folder / name).glob("*.json")):
             job = _read(file)
             if job is not None:
-                found.append((file, job))
-        return found
+                entries.append((file, job))
+        return entries
 
 
 def make_private(folder: Path) -> None:
-    """Create a folder that only its owner can enter; restrict one that others could read."""
+    """Create a folder that only its owner can enter; restrict an existing folder and its files."""
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_mode & 0o077:
         folder.chmod(0o700)
@@ -300,10 +300,10 @@ def _draft_of(file: Path) -> Path:
 
 
 def _read(file: Path) -> Job | None:
-    """Read a job; move a file that is incomplete or names no run out of the way.
+    """Read a job; rename a file that is incomplete or has no valid run URI to ``.broken``.
 
-    A file of an older rvlab lacks `Job.token`, and one of before 0.1.0 has ``at_most`` in the place
-    of `Job.max_parallel`; unknown fields of a newer one are ignored.
+    A file of an older rvlab lacks `Job.token`. A file from before 0.1.0 has ``at_most`` instead of
+    `Job.max_parallel`. Unknown fields of a newer rvlab are ignored.
     """
     try:
         record = json.loads(file.read_text())
@@ -322,7 +322,7 @@ def _read(file: Path) -> Job | None:
 
 def _write_atomically(file: Path, job: Job) -> None:
     """Write a job atomically, even if the power fails."""
-    # Omit unset fields: the running supervisor may be of an older rvlab, which rejects new ones.
+    # Omit unset fields: a running supervisor of an older rvlab may reject new fields.
     record = {name: value for name, value in asdict(job).items() if value is not None}
     draft = _draft_of(file)
     try:

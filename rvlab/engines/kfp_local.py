@@ -56,26 +56,26 @@ def run_locally(run: Run, profile: Profile, *, docker: bool = False) -> int:
         docker: Run the steps in the image instead of this environment.
 
     Returns:
-        0, or 1 if a step failed; the run's records say which and why.
+        0, or 1 if a step failed; the run's records have the step and the reason.
     """
     try:
         from kfp import components, local
     except ImportError as exc:
         raise MissingExtra("A rehearsal needs kfp: pip install 'rvlab[kubeflow]'") from exc
     store = Store(run.store)
-    here = profile.model_copy(update={"s3": S3()})
-    _, recipe, given = load_request(store, run)
+    local_profile = profile.model_copy(update={"s3": S3()})
+    _, recipe, arguments = load_request(store, run)
     with tempfile.TemporaryDirectory(prefix="rvlab-rehearsal-") as folder:
         path = Path(folder) / "pipeline.yaml"
-        path.write_text(compile_pipeline(recipe, here, store=store.uri), encoding="utf-8")
+        path.write_text(compile_pipeline(recipe, local_profile, store=store.uri), encoding="utf-8")
         warnings.filterwarnings("ignore", message="You may be attemping to run a task")
         root = Path(folder) / "root"
         root.mkdir(mode=0o777)
-        root.chmod(0o777)  # the image has another user
+        root.chmod(0o777)  # the image runs as another user
         local.init(_kfp_runner(local, store, docker=docker), pipeline_root=str(root))
         with _forward_sigterm():
             try:
-                components.load_component_from_file(str(path))(**given)
+                components.load_component_from_file(str(path))(**arguments)
             except RuntimeError as exc:  # kfp raises nothing more specific for a failed step
                 print(f"rvlab: {exc}", file=sys.stderr)
                 return 1
@@ -86,8 +86,8 @@ def run_locally(run: Run, profile: Profile, *, docker: bool = False) -> int:
 def _forward_sigterm() -> Iterator[None]:
     """Forward SIGTERM to the step and wait until it has recorded its end.
 
-    kfp runs the step in a shell, which ends at once. When this process ends, the supervisor kills
-    what remains of its process group.
+    kfp runs the step in a shell, which ends immediately on SIGTERM. When this process ends, the
+    supervisor kills the remaining processes of the run.
     """
     signalled: list[psutil.Process] = []
 
@@ -98,19 +98,19 @@ def _forward_sigterm() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
-    before = signal.signal(signal.SIGTERM, forward)
+    previous_handler = signal.signal(signal.SIGTERM, forward)
     try:
         yield
     finally:
         psutil.wait_procs(signalled, timeout=GRACE_S)
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous_handler)
 
 
 def _kfp_runner(local: Any, store: Store, *, docker: bool) -> Any:
     if not docker:
         return local.SubprocessRunner(use_venv=False)
-    passed = ("PYTHONHASHSEED", "TQDM_MININTERVAL", "OMP_NUM_THREADS", PATIENCE_VARIABLE)
-    environment = {name: os.environ[name] for name in passed if name in os.environ}
+    forwarded = ("PYTHONHASHSEED", "TQDM_MININTERVAL", "OMP_NUM_THREADS", PATIENCE_VARIABLE)
+    environment = {name: os.environ[name] for name in forwarded if name in os.environ}
     mounts = []
     if not store.is_s3:
         from docker.types import Mount

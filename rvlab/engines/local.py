@@ -26,7 +26,7 @@ from rvlab.worker.records import SPEC, write_end
 from rvlab.worker.threads import available_processors
 
 GRACE_S, SETTLE_S = 10.0, 15.0
-"""Seconds for processes to end after a signal, and for a supervisor to record a run's end."""
+"""Seconds that processes have to end after a signal, and a supervisor to record a run's end."""
 
 
 def default_max_parallel() -> int:
@@ -41,8 +41,8 @@ class LocalEngine:
     """Runs in processes of this machine, `max_parallel` at a time.
 
     Args:
-        max_parallel: Maximum number of concurrent runs; the rest wait. Those with the highest
-            priority start first, of these the oldest.
+        max_parallel: Maximum number of concurrent runs; the rest wait. Runs with the highest
+            priority start first; of equal priority, the oldest.
     """
 
     max_parallel: int = field(default_factory=default_max_parallel)
@@ -57,7 +57,7 @@ class LocalEngine:
 
     @classmethod
     def from_profile(cls, profile: str | None) -> LocalEngine:
-        """Return an engine; it has no profiles.
+        """Return an engine; the local engine has no profiles.
 
         Raises:
             SpecError: If a profile is named.
@@ -113,17 +113,17 @@ class LocalEngine:
             EngineError: If runs cannot be queued. The message names them; they are recorded, and
                 `retry` queues them.
         """
-        for number, run in enumerate(runs):
+        for queued, run in enumerate(runs):
             try:
                 self._enqueue(store, run, folder, priority)
             except OSError as exc:
-                if number:
+                if queued:
                     self.resume(store)
                 raise EngineError(
-                    f"{len(runs) - number} of {len(runs)} runs were not queued in "
+                    f"{len(runs) - queued} of {len(runs)} runs were not queued in "
                     f"{JobQueue.for_store(store).folder}: {exc.strerror}. They are recorded; start "
                     "them with "
-                    f"lab.retry: {', '.join(one.id for one in runs[number:])}."
+                    f"lab.retry: {', '.join(run.id for run in runs[queued:])}."
                 ) from exc
         self.resume(store)
         return list(runs)
@@ -154,7 +154,8 @@ class LocalEngine:
         if not is_free:
             return
         environ = {**os.environ, **store.environ()}
-        # A supervisor that is started from within a run is not one of its processes.
+        # A supervisor that a run starts must not carry the run's token, or it would end with the
+        # run.
         environ.pop(TOKEN_VARIABLE, None)
         try:
             with open_private(queue.folder / "supervisor.log", "ab") as log:
@@ -183,16 +184,16 @@ class LocalEngine:
         self.resume(store)
         queue = JobQueue.for_store(store)
         waiting = {job.uri for _, job in queue.waiting()}
-        taken = {job.uri for _, job in queue.running()}
+        running = {job.uri for _, job in queue.running()}
         return {
             run: ReportedState(
-                "queued" if run.uri in waiting else "running" if run.uri in taken else "lost"
+                "queued" if run.uri in waiting else "running" if run.uri in running else "lost"
             )
             for run in runs
         }
 
     def retry(self, store: Store, run: Run, *, folder: str | None = None) -> None:
-        """Start a failed or lost run again; all its steps are repeated.
+        """Start a failed or lost run again, with all its steps.
 
         Raises:
             MissingExtra: If a package that runs need is not installed.
@@ -200,7 +201,7 @@ class LocalEngine:
         """
         self.require_packages()
         queue = JobQueue.for_store(store)
-        with queue.lock():  # only one of two notebooks succeeds
+        with queue.lock():  # if two notebooks retry a run, only one succeeds
             if queue.find(run) is not None:
                 raise EngineError(f"The run {run.id!r} is already waiting or running.")
             queue.require_space()
@@ -221,57 +222,58 @@ class LocalEngine:
             EngineError: If it belongs to another engine, a process survives SIGKILL, or its end is
                 not recorded yet.
         """
-        trouble = self.cancel_many(store, [run]).get(run)
-        if trouble is not None:
-            raise trouble
+        error = self.cancel_many(store, [run]).get(run)
+        if error is not None:
+            raise error
 
     def cancel_many(self, store: Store, runs: Sequence[Run]) -> dict[Run, RvlabError]:
-        """Cancel runs and stop all their processes; a run whose process died before has failed.
+        """Cancel runs and stop all their processes.
 
-        The queue is listed once and locked until the waiting runs have ended, so that none of them
-        is started meanwhile. A run on another machine ends itself at its next heartbeat.
+        A run whose process has died before is not cancelled but recorded as failed. The queue stays
+        locked until the waiting runs are cancelled, so that no supervisor starts them. A run on
+        another machine ends itself at its next heartbeat.
 
         Returns:
-            An error for each run that was not cancelled: `HasEnded` or another one.
+            An error for each run that was not cancelled, such as `HasEnded`.
         """
         queue = JobQueue.for_store(store)
-        troubles = _ended_already(store, runs)
-        wanted = {run.uri: run for run in runs if run not in troubles}
+        errors = _ended_already(store, runs)
+        runs_by_uri = {run.uri: run for run in runs if run not in errors}
         with queue.lock():
-            waiting = {job.uri: file for file, job in queue.waiting() if job.uri in wanted}
-            troubles |= self._each(
+            waiting = {job.uri: file for file, job in queue.waiting() if job.uri in runs_by_uri}
+            errors |= self._each(
                 store,
                 waiting,
-                lambda uri: self._cancel_waiting(store, queue, wanted[uri], waiting[uri]),
+                lambda uri: self._cancel_waiting(store, queue, runs_by_uri[uri], waiting[uri]),
             )
-        taken = {entry[1].uri: entry for entry in queue.running()}
-        others = [uri for uri in wanted if uri not in waiting]
-        troubles |= self._each(
+        running = {entry[1].uri: entry for entry in queue.running()}
+        started = [uri for uri in runs_by_uri if uri not in waiting]
+        errors |= self._each(
             store,
-            others,
-            lambda uri: self._cancel_started(store, queue, wanted[uri], taken.get(uri)),
+            started,
+            lambda uri: self._cancel_started(store, queue, runs_by_uri[uri], running.get(uri)),
         )
-        for run in troubles:  # an earlier cancellation may have been interrupted
-            if run.uri in taken and run.uri not in wanted and _is_cancelled(store, run):
-                self._end_processes(taken[run.uri][1])
-        if taken:
+        for run in errors:  # an earlier cancellation may have been interrupted
+            if run.uri in running and run.uri not in runs_by_uri and _is_cancelled(store, run):
+                self._end_processes(running[run.uri][1])
+        if running:
             self.resume(store)
-        return troubles
+        return errors
 
     def _each(
-        self, store: Store, uris: Iterable[str], act: Callable[[str], None]
+        self, store: Store, uris: Iterable[str], action: Callable[[str], None]
     ) -> dict[Run, RvlabError]:
         """Call a function for many runs concurrently; one error does not affect the others."""
 
         def attempt(uri: str) -> RvlabError | None:
             try:
-                act(uri)
+                action(uri)
             except RvlabError as exc:
                 return exc
             return None
 
-        found = store.map_concurrently(attempt, uris).items()
-        return {Run.from_uri(uri): trouble for uri, trouble in found if trouble is not None}
+        results = store.map_concurrently(attempt, uris).items()
+        return {Run.from_uri(uri): error for uri, error in results if error is not None}
 
     def _cancel_waiting(self, store: Store, queue: JobQueue, run: Run, file: Path) -> None:
         """Cancel a waiting run."""
@@ -281,7 +283,7 @@ class LocalEngine:
     def _cancel_started(
         self, store: Store, queue: JobQueue, run: Run, entry: JobEntry | None
     ) -> None:
-        """Cancel a run that has, or had, a process here, or that is unknown here."""
+        """Cancel a run that was started here, or that this machine's queue does not have."""
         job = queue.read(entry[0]) if entry else None
         if entry is not None and job is not None and _is_over(job):
             _await_end(store, queue, entry[0])
@@ -291,10 +293,10 @@ class LocalEngine:
             self._end_processes(job)
 
     def _end_processes(self, job: Job) -> None:
-        left = ", ".join(str(process.pid) for process in stop_job(job, GRACE_S))
-        if left:
+        alive = ", ".join(str(process.pid) for process in stop_job(job, GRACE_S))
+        if alive:
             raise EngineError(
-                f"The run {job.run.id!r} is cancelled, but its processes {left} survived SIGKILL."
+                f"The run {job.run.id!r} is cancelled, but its processes {alive} survived SIGKILL."
             )
 
     def _record_cancelled(self, store: Store, run: Run) -> None:
@@ -311,12 +313,12 @@ class LocalEngine:
 
 
 def _ended_already(store: Store, runs: Sequence[Run]) -> dict[Run, RvlabError]:
-    """Return an error for each run that has an end record, with one listing per experiment."""
-    ended = ended_runs(store, runs)
-    found = [run for run in runs if run.uri in ended]
-    if len(found) > MAX_LOOKUPS:  # do not read so many states for a message
-        return {run: HasEnded(f"The run {run.id!r} has ended already.") for run in found}
-    return {run: _has_ended(store, run) for run in found}
+    """Return an error for each run that has an end record; list each experiment once."""
+    ended_uris = ended_runs(store, runs)
+    ended = [run for run in runs if run.uri in ended_uris]
+    if len(ended) > MAX_LOOKUPS:  # too many states to read only for a message
+        return {run: HasEnded(f"The run {run.id!r} has ended already.") for run in ended}
+    return {run: _has_ended(store, run) for run in ended}
 
 
 def _has_ended(store: Store, run: Run) -> HasEnded:
@@ -329,25 +331,25 @@ def _is_cancelled(store: Store, run: Run) -> bool:
 
 
 def _is_over(job: Job) -> bool:
-    """Return whether a run's processes have ended, and its end record must still be written."""
+    """Return whether the processes of a run in the queue have ended."""
     if job.over:
         return True
     return job.pid is not None and not job.leader_alive and not job.processes()
 
 
 def _await_end(store: Store, queue: JobQueue, file: Path) -> None:
-    """Wait until the supervisor has written a run's end record; write it if none is running.
+    """Wait until the supervisor has written a run's end record; without a supervisor, write it.
 
     Raises:
         EngineError: If it is not written in time.
     """
-    until = time.monotonic() + SETTLE_S
+    deadline = time.monotonic() + SETTLE_S
     while (job := queue.read(file)) is not None:
         with queue.try_supervise() as is_supervisor:
             if is_supervisor:
                 finish_job(queue, file, job, store)
                 return
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             raise EngineError(
                 f"The process of the run {job.run.id!r} has ended by itself, but its end is not "
                 f"recorded after {SETTLE_S:g} s. See {queue.folder / 'supervisor.log'}. "

@@ -1,17 +1,17 @@
-"""The processes of a local run: find them, signal them, and leave every other process alone.
+"""Find and signal the processes of a local run, and no other processes.
 
 The supervisor puts a random token into the environment of each run's process (`TOKEN_VARIABLE`),
-starts it as the leader of its own session, and records its pid and creation time. A process belongs
-to a run if it is one of this user's and
+starts it as the leader of its own session, and records its pid and creation time. A process of
+this user belongs to a run if
 
-* its environment has the run's token, which children inherit in any session; or
+* its environment has the run's token, which children inherit, also in other sessions; or
 * it is in the session of the run's leader, while that leader is known to be alive; or
 * it descends from a process that belongs to the run.
 
-A command line is not sufficient: an editor, a ``tail`` or a copy of the run's folder names the run,
-too. Nor is a pid: after a reboot, or after enough processes, it is reused. Where an environment
-cannot be read, the leader is identified by pid and creation time. The calling process and its
-ancestors are never returned, nor is a process of another user.
+A command line does not identify a run: an editor, a ``tail`` or a copy of the run's folder has the
+run's name in its command line as well. A pid does not identify it either, since pids are reused. If
+an environment cannot be read, the leader is identified by pid and creation time. The calling
+process, its ancestors and processes of other users are never returned.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TOKEN_VARIABLE = "RVLAB_JOB_TOKEN"  # noqa: S105  the variable's name
 """Environment variable that marks the processes of one run. It grants no access."""
 
 SAME_START_S = 1.5
-"""Tolerance of a creation time, in seconds: the kernel's boot time is rounded and drifts."""
+"""Tolerance when creation times are compared, in seconds: the boot time is rounded and drifts."""
 
 RESCAN_S = 0.5
 """Seconds between two searches for new processes of a run that is being stopped."""
@@ -70,27 +70,28 @@ def find_processes(job: Job, *, session: int | None = None) -> list[psutil.Proce
 
     Args:
         job: The run's job.
-        session: The id of a session that is known to be the run's, such as that of a child which
-            has exited and has not been waited for; by default that of the leader, if it is alive.
+        session: The id of a session that is known to belong to the run, such as the session of a
+            child that has exited but is still a zombie. By default the leader's session, if the
+            leader is alive.
     """
     if session is None and find_leader(job) is not None:
         session = job.pid
-    spared = _self_and_ancestors()
-    own: dict[int, psutil.Process] = {}
+    excluded = _self_and_ancestors()
+    candidates: dict[int, psutil.Process] = {}
     members: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid in spared or not _is_live_and_own(process):
+            if process.pid in excluded or not _is_live_and_own(process):
                 continue
-            own[process.pid] = process
+            candidates[process.pid] = process
             if _is_member(process, job, session):
                 members[process.pid] = process
-    _add_descendants(members, own)
+    _add_descendants(members, candidates)
     return sorted(members.values(), key=lambda p: (p.pid != job.pid, _age_key(p), p.pid))
 
 
 def stop_job(job: Job, grace_s: float) -> list[psutil.Process]:
-    """Send SIGTERM to the processes of a run, then SIGKILL to those that have not ended.
+    """Send SIGTERM to the processes of a run, then SIGKILL to processes that have not ended.
 
     Args:
         job: The run's job.
@@ -105,9 +106,9 @@ def stop_job(job: Job, grace_s: float) -> list[psutil.Process]:
         until = time.monotonic() + grace_s
         while True:
             known |= {process.pid: process for process in find_processes(job)}
-            fresh = [p for p in live_processes(known.values()) if p not in signalled]
-            signalled.update(fresh)
-            send_signal(fresh, number)
+            unsignalled = [p for p in live_processes(known.values()) if p not in signalled]
+            signalled.update(unsignalled)
+            send_signal(unsignalled, number)
             rescan = min(until, time.monotonic() + RESCAN_S)
             while live_processes(known.values()) and time.monotonic() < rescan:
                 time.sleep(0.05)
@@ -137,7 +138,7 @@ def send_signal(found: Iterable[psutil.Process], number: int) -> None:
 
 
 def live_processes(found: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """Return the live processes; a zombie is not alive."""
+    """Return the processes that are alive; zombies are not."""
     running = []
     for process in found:
         with contextlib.suppress(psutil.Error):
@@ -160,11 +161,15 @@ def _is_leader(process: psutil.Process, job: Job) -> bool:
 
 
 def _is_member(process: psutil.Process, job: Job, session: int | None) -> bool:
-    where = _session(process.pid)
-    if session is not None and where == session:
+    process_session = _session(process.pid)
+    if session is not None and process_session == session:
         return True
     if job.token is None:  # the step of an older rvlab: a fork, with its leader's command
-        return where is not None and where == job.pid and list(process.cmdline()) == job.argv
+        return (
+            process_session is not None
+            and process_session == job.pid
+            and list(process.cmdline()) == job.argv
+        )
     return _environ(process).get(TOKEN_VARIABLE) == job.token
 
 
@@ -184,19 +189,21 @@ def _environ(process: psutil.Process) -> dict[str, str]:
         return {}
 
 
-def _add_descendants(members: dict[int, psutil.Process], own: dict[int, psutil.Process]) -> None:
+def _add_descendants(
+    members: dict[int, psutil.Process], candidates: dict[int, psutil.Process]
+) -> None:
     """Add the descendants of members; a child is never older than its parent."""
     children: dict[int, list[psutil.Process]] = {}
-    for process in own.values():
+    for process in candidates.values():
         with contextlib.suppress(psutil.Error):
             children.setdefault(process.ppid(), []).append(process)
-    todo = list(members.values())
-    while todo:
-        parent = todo.pop()
+    parents = list(members.values())
+    while parents:
+        parent = parents.pop()
         for child in children.get(parent.pid, ()):
             if child.pid not in members and _age_key(child) >= _age_key(parent):
                 members[child.pid] = child
-                todo.append(child)
+                parents.append(child)
 
 
 def _age_key(process: psutil.Process) -> float:
@@ -207,8 +214,8 @@ def _age_key(process: psutil.Process) -> float:
 
 
 def _self_and_ancestors() -> set[int]:
-    here = psutil.Process()
-    spared = {here.pid}
+    current = psutil.Process()
+    pids = {current.pid}
     with contextlib.suppress(psutil.Error):
-        spared.update(process.pid for process in here.parents())
-    return spared
+        pids.update(process.pid for process in current.parents())
+    return pids

@@ -20,7 +20,7 @@ LOG_TAIL_BYTES = 2000
 
 
 def finish_job(queue: JobQueue, file: Path, job: Job, store: Store | None = None) -> None:
-    """Record the end of a run, then delete its temporary files, its log and its job.
+    """Record the end of a run, then delete its temporary files, its local log and its job.
 
     Args:
         queue: The job queue.
@@ -51,28 +51,28 @@ def record_end(store: Store, job: Job, log: Path) -> None:
     if store.exists(run.end_key):
         delete_active_mark(store, run)  # the process may have been killed before removing the mark
         return
-    unfinished = [r for r in read_step_records(store, run) if r.state != "succeeded"]
+    unfinished = [record for record in read_step_records(store, run) if record.state != "succeeded"]
     step = unfinished[-1].step if unfinished else None
-    where = step or "the run, between two steps,"
+    subject = step or "the run, between two steps,"
     status = job.status
     if status is not None and status > 128:
         status = 128 - status  # a shell and rvlab's steps exit with 128 + signal
     if status is None:
-        why = f"The process of {where} has ended with an unknown exit status. Was the machine "
-        why += "restarted?"
+        error = f"The process of {subject} has ended with an unknown exit status. Was the machine "
+        error += "restarted?"
     elif status < 0:
-        why = f"{where} was ended by signal {-status} ({_signal_name(-status)})."
+        error = f"{subject} was ended by signal {-status} ({_signal_name(-status)})."
         if -status == signal.SIGKILL:
-            why += " A machine that runs out of memory sends it."
+            error += " A machine that runs out of memory sends it."
     else:
         data = log.read_bytes()[-LOG_TAIL_BYTES:] if log.exists() else b""
-        last = mask_bytes(data, store).decode(errors="replace").strip().splitlines()
-        why = f"{where} exited with status {status}: {last[-1] if last else '(no output)'}"
+        lines = mask_bytes(data, store).decode(errors="replace").strip().splitlines()
+        error = f"{subject} exited with status {status}: {lines[-1] if lines else '(no output)'}"
     try:
         spec = store.get_json(run.key(SPEC))
     except KeyMissing:
         return  # the run was deleted
-    write_end(store, run, spec, "failed", step=step, error=why)
+    write_end(store, run, spec, "failed", step=step, error=error)
 
 
 def _signal_name(number: int) -> str:

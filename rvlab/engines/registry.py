@@ -18,14 +18,14 @@ OWN_ENGINES = {
     "kubeflow": "rvlab.engines.kubeflow.engine:KubeflowEngine",
     "rehearse": "rvlab.engines.rehearse:RehearseEngine",
 }
-"""The same as in ``pyproject.toml``, for a source tree whose installed metadata is missing or old.
+"""rvlab's engines, as in ``pyproject.toml``, whose installed metadata may be missing or old.
 
-A name of this table is found without a search of all installed packages, which takes about 30 ms.
+A name of this table does not need a search of all installed packages, which takes about 30 ms.
 """
 
 
 class EngineClass(Protocol):
-    """What an entry point names, usually a class with the methods of `rvlab.engines.Engine`."""
+    """The object of an entry point, usually a class that implements `rvlab.engines.Engine`."""
 
     def from_profile(self, profile: str | None) -> Engine:
         """Return an engine for a profile of ``rvlab.toml``; None is the default profile.
@@ -36,13 +36,13 @@ class EngineClass(Protocol):
 
 
 def engine_names() -> list[str]:
-    """Return the names of all engines: rvlab's own first, then those of other packages."""
+    """Return the names of all engines: rvlab's own first, then engines of other packages."""
     others = {one.name for one in entry_points(group=GROUP)} - set(OWN_ENGINES)
     return [*OWN_ENGINES, *sorted(others)]
 
 
 def load_engine_class(name: str) -> EngineClass:
-    """Import the engine of a name.
+    """Import the engine with a name.
 
     Raises:
         SpecError: If the engine is unknown, two packages declare it, or it cannot be imported.
@@ -50,20 +50,20 @@ def load_engine_class(name: str) -> EngineClass:
     """
     if name in OWN_ENGINES:
         return cast("EngineClass", EntryPoint(name, OWN_ENGINES[name], GROUP).load())
-    found = {one.value: one for one in entry_points(group=GROUP, name=name)}
-    if len(found) > 1:
+    entries = {entry.value: entry for entry in entry_points(group=GROUP, name=name)}
+    if len(entries) > 1:
         raise SpecError(
-            f"{len(found)} installed packages declare an engine {name!r}: "
-            f"{', '.join(map(_origin, found.values()))}. Uninstall all but one."
+            f"{len(entries)} installed packages declare an engine {name!r}: "
+            f"{', '.join(map(_origin, entries.values()))}. Uninstall all but one."
         )
-    for one in found.values():
+    for entry in entries.values():
         try:
-            return cast("EngineClass", one.load())
+            return cast("EngineClass", entry.load())
         except RvlabError:
             raise
         except Exception as exc:  # code of another package
             raise SpecError(
-                f"The engine {name!r} of {_origin(one)} cannot be imported: "
+                f"The engine {name!r} of {_origin(entry)} cannot be imported: "
                 f"{type(exc).__name__}: {exc}"
             ) from exc
     raise SpecError(f"Unknown engine {name!r}. {did_you_mean(name, engine_names())}")
@@ -74,10 +74,11 @@ def resolve_engine(engine: str | Engine, profile: str | None = None) -> Engine:
 
     Args:
         engine: One of `engine_names`, or an engine.
-        profile: The profile of ``rvlab.toml`` for the engine's cluster; see `rvlab.settings`.
+        profile: The profile of ``rvlab.toml``; None is the default profile.
 
     Raises:
-        SpecError: If the engine is unknown, or it has no profiles.
+        SpecError: If the engine is unknown, has no profiles, or `engine` is an object that is not
+            an engine or has its profile already.
         MissingExtra: If it needs a package that is not installed.
     """
     if isinstance(engine, str):

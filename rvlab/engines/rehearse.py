@@ -21,12 +21,13 @@ class RehearseEngine(LocalEngine):
     """Compiles the pipeline and runs its YAML with ``kfp.local``, one process per run.
 
     It is slower than the local engine, because every step imports its libraries again, as pods do.
-    A pipeline that fails here would fail on a cluster. The bucket has one endpoint here, so the
-    YAML omits the profile's endpoint and secret for pods.
+    A pipeline that fails here would fail on a cluster. Here the steps use the bucket's
+    endpoint of this machine, so the YAML omits the profile's endpoint and secret for pods.
 
     Args:
-        max_parallel: Maximum number of concurrent runs; the rest wait, the oldest first.
-        docker: Run each step in the profile's image instead of a process of this environment.
+        max_parallel: Maximum number of concurrent runs; the rest wait. Runs with the highest
+            priority start first; of equal priority, the oldest.
+        docker: Whether each step runs in the profile's image instead of in this environment.
         profile: The image and the resources of the steps, as for Kubeflow.
     """
 
@@ -48,8 +49,8 @@ class RehearseEngine(LocalEngine):
     def command(self) -> tuple[str, ...]:
         """The module that a run's process executes, and the arguments before the run's URI."""
         settings = self.profile.model_dump_json(exclude_unset=True)
-        how = ("--docker",) if self.docker else ()
-        return ("rvlab.engines.kfp_local", "--profile", settings, *how)
+        options = ("--docker",) if self.docker else ()
+        return ("rvlab.engines.kfp_local", "--profile", settings, *options)
 
     def require_packages(self) -> None:
         """Raise if kfp, or without Docker a package of the steps, is not installed.
@@ -74,6 +75,7 @@ class RehearseEngine(LocalEngine):
         super().validate(store, recipe, points)
 
     def _reopen(self, store: Store, run: Run) -> None:
-        # kfp sees the next attempt as another run, which would be recorded as a clone.
+        # kfp gives the next attempt another id. With the old claim, it would be recorded as a
+        # clone.
         store.delete([run.key(CLAIM)])
         super()._reopen(store, run)

@@ -1,8 +1,8 @@
 """``python -m rvlab.engines.supervisor FOLDER``: run the jobs of a queue, N at a time.
 
-The submitter starts it. It detaches itself, outlives the notebook, and exits when the queue is
-empty. A second one for the same queue exits at once. When a process dies without recording an end,
-the supervisor writes the run's end record (`rvlab.engines.record_end`).
+The submitter starts the supervisor, which detaches itself, outlives the notebook, and exits when
+the queue is empty. A second supervisor of the same queue exits immediately. When a process dies
+without recording an end, the supervisor writes the run's end record (`rvlab.engines.record_end`).
 """
 
 from __future__ import annotations
@@ -40,26 +40,27 @@ class Supervisor:
         queue.delete_stale_files()
         self._queue = queue
         self._children: dict[Path, tuple[Job, subprocess.Popen[bytes]]] = {}
-        self._strangers = dict(queue.running())
-        for file, job in list(self._strangers.items()):
+        # Jobs that another supervisor has started.
+        self._inherited = dict(queue.running())
+        for file, job in list(self._inherited.items()):
             if not job.over and job.pid is None and job.scratch is None:
                 queue.put_back(file)  # its supervisor was killed before starting the process
-                del self._strangers[file]
-        self._since = time.monotonic()
-        self._over: dict[Path, Job] = {}
-        self._settle_at = 0.0
+                del self._inherited[file]
+        self._started_at = time.monotonic()
+        self._ended: dict[Path, Job] = {}
+        self._next_record_at = 0.0
 
     def run_until_idle(self) -> None:
-        """Start and watch runs and record their ends until none is left."""
+        """Start and watch runs and record their ends, until the queue is idle for a few seconds."""
         busy_at = time.monotonic()
         while True:
             self._reap()
             self._record_ends()
             self._start_waiting()
-            if self._children or self._strangers:
+            if self._children or self._inherited:
                 busy_at = time.monotonic()
-            patience = GIVE_UP_AFTER_S if self._over else EXIT_AFTER_IDLE_S
-            if time.monotonic() - busy_at > patience:
+            limit_s = GIVE_UP_AFTER_S if self._ended else EXIT_AFTER_IDLE_S
+            if time.monotonic() - busy_at > limit_s:
                 return
             time.sleep(POLL_S)
 
@@ -68,18 +69,18 @@ class Supervisor:
             if not has_lock:  # runs are being cancelled or retried; try again in the next round
                 return
             waiting = self._queue.waiting()
-            busy = len(self._children) + len(self._strangers)
-            # The limit is that of the latest submission, whose run may be anywhere in the order.
+            busy = len(self._children) + len(self._inherited)
+            # The latest submission sets the limit; its run may have any place in the order.
             limit = max(waiting, key=lambda entry: entry[0].name)[1].max_parallel if waiting else 0
-            next_up = waiting[: max(0, limit - busy)]
-            taken = [(self._queue.claim(queued), job) for queued, job in next_up]
-        for file, job in taken:
+            next_jobs = waiting[: max(0, limit - busy)]
+            claimed = [(self._queue.claim(queued), job) for queued, job in next_jobs]
+        for file, job in claimed:
             if file is not None:
                 self._launch(file, job)
 
     def _launch(self, file: Path, job: Job) -> None:
         try:
-            # Recorded first, so that folder and process are found if this supervisor is killed.
+            # Record folder and token first: the next supervisor then finds folder and process.
             scratch = Path(tempfile.gettempdir()) / f"{SCRATCH_PREFIX}{secrets.token_hex(8)}"
             token = secrets.token_hex(16)
             job = self._queue.update(file, job, scratch=str(scratch), token=token)
@@ -91,9 +92,9 @@ class Supervisor:
                 open_private(self._queue.log_path(job.run), "wb") as log,
             ):
                 log.write(f"The run's process cannot be started: {exc}.".encode())
-            self._over[file] = self._note(file, job, over=True, status=1)
+            self._ended[file] = self._update_job(file, job, over=True, status=1)
             return
-        job = self._note(file, job, pid=child.pid, born=creation_time(child.pid))
+        job = self._update_job(file, job, pid=child.pid, born=creation_time(child.pid))
         self._children[file] = (job, child)
 
     def _spawn(self, job: Job) -> subprocess.Popen[bytes]:
@@ -108,8 +109,8 @@ class Supervisor:
                 env=child_environment(job),
             )
 
-    def _note(self, file: Path, job: Job, **changes: Any) -> Job:
-        """Write changed fields of a job; on a full disk, remember them in this process."""
+    def _update_job(self, file: Path, job: Job, **changes: Any) -> Job:
+        """Write changed fields of a job; on a full disk, change only the returned job."""
         try:
             return self._queue.update(file, job, **changes)
         except OSError as exc:
@@ -121,45 +122,48 @@ class Supervisor:
         for file, (job, child) in list(self._children.items()):
             status = _exit_status(job, child)
             if status is not None:
-                self._over[file] = self._note(file, job, over=True, status=status)
+                self._ended[file] = self._update_job(file, job, over=True, status=status)
                 del self._children[file]
-        for file, job in list(self._strangers.items()):
-            if self._is_at_work(file, job):
+        for file, job in list(self._inherited.items()):
+            if self._is_running(file, job):
                 continue
             kill_job(job)  # without a leader, no process would start the next step
-            self._over[file] = self._note(file, job, over=True)
-            del self._strangers[file]
+            self._ended[file] = self._update_job(file, job, over=True)
+            del self._inherited[file]
 
-    def _is_at_work(self, file: Path, job: Job) -> bool:
-        """Return whether a process that another supervisor has started is alive."""
+    def _is_running(self, file: Path, job: Job) -> bool:
+        """Return whether a job that another supervisor has started still runs.
+
+        A leader whose pid was not recorded is recorded now.
+        """
         if job.over or job.pid is not None:
             return not job.over and job.leader_alive
         found = find_unrecorded_leader(job) if job.token else None
         if found is not None:
             born = creation_time(found.pid)
-            self._strangers[file] = self._note(file, job, pid=found.pid, born=born)
+            self._inherited[file] = self._update_job(file, job, pid=found.pid, born=born)
             return True
         # Between fork and exec a process does not have its environment yet.
-        return job.token is not None and time.monotonic() < self._since + START_S
+        return job.token is not None and time.monotonic() < self._started_at + START_S
 
     def _record_ends(self) -> None:
         """Record the ends of finished runs; retry later if the store does not answer."""
-        if time.monotonic() < self._settle_at:
+        if time.monotonic() < self._next_record_at:
             return
-        for file, job in list(self._over.items()):
+        for file, job in list(self._ended.items()):
             try:
                 finish_job(self._queue, file, job)
             except Exception:  # noqa: BLE001  an error of one run must not affect the others
                 with contextlib.suppress(OSError):  # the disk of this log may be full
                     traceback.print_exc()
                     print(f"rvlab: {job.uri} is recorded later.", file=sys.stderr, flush=True)
-                self._settle_at = time.monotonic() + STORE_RETRY_S
+                self._next_record_at = time.monotonic() + STORE_RETRY_S
                 continue
-            del self._over[file]
+            del self._ended[file]
 
 
 def child_environment(job: Job) -> dict[str, str]:
-    """Return the environment of a run's process: its share of the processors, fixed hash seed."""
+    """Return the environment of a run's process: its share of the processors, a fixed hash seed."""
     env = dict(os.environ)
     env.setdefault("OMP_NUM_THREADS", str(max(1, available_processors() // job.max_parallel)))
     env.setdefault("TQDM_MININTERVAL", "10")
@@ -179,10 +183,10 @@ def child_environment(job: Job) -> dict[str, str]:
 
 
 def _exit_status(job: Job, child: subprocess.Popen[bytes]) -> int | None:
-    """Return a child's exit status; kill what remains in its session, such as data loaders.
+    """Return a child's exit status; kill the rest of its session, such as data loaders.
 
-    Killing comes before waiting for the child: until then its pid, and so its session's id, cannot
-    be reused.
+    The rest is killed before this process waits for the child. Until then, the child is a zombie,
+    so its pid, which is also the id of its session, cannot be reused.
     """
     if psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
         return None
@@ -201,7 +205,7 @@ def main(folder: str) -> None:
             if not is_supervisor:
                 return
             Supervisor(queue).run_until_idle()
-        # Otherwise a run that was added while the lock was released would never start.
+        # A run may have been added before the lock was released; without this it would never start.
         if not queue.waiting():
             return
 

@@ -1,4 +1,4 @@
-"""Claims: which run of the store belongs to a pipeline run, including clones in Kubeflow."""
+"""Claims, which connect a pipeline run with a run of the store, also for clones in Kubeflow."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ IMAGE_VARIABLE = "RVLAB_IMAGE"
 def claim_run(recipe: Recipe, given: Mapping[str, Any], job: str) -> Run:
     """Return the run of a pipeline run, created if necessary; a restarted pod gets the same run.
 
-    The inputs name the submitted run. It belongs to the pipeline run if no other has claimed it
-    and its spec equals the inputs. Otherwise the pipeline run is a clone, with changed inputs or
-    not: a new run is created, in the experiment and the store that the inputs name, with the named
-    run as its parent. Without a named run, it was started in Kubeflow's own pages.
+    The inputs name the submitted run. It belongs to the pipeline run if its spec equals the inputs
+    and no other pipeline run has claimed it. Otherwise the pipeline run is a clone, with or without
+    changed inputs: a new run is created in the experiment and the store of the inputs, with the
+    named run as its parent. If the inputs name no run, the pipeline run was started in Kubeflow's
+    own pages; a new run without a parent is created.
 
     Args:
         recipe: The recipe.
-        given: The pipeline's inputs, by name, as parameter values; UNKNOWN is omitted.
+        given: The pipeline's inputs, by name, as parameter values; `UNKNOWN_DEFAULT` is omitted.
         job: The pipeline run's id.
     """
     values = {name: value for name, value in given.items() if value is not UNKNOWN_DEFAULT}
@@ -40,11 +41,11 @@ def claim_run(recipe: Recipe, given: Mapping[str, Any], job: str) -> Run:
     if named and _matches_spec(store, named, values, recipe) and claim_job(store, named, job):
         return named
     experiment = values[EXPERIMENT]
-    mark = hashlib.sha256(job.encode()).hexdigest()[:6]
-    for earlier in list_runs(store, experiment).runs:
-        is_own = earlier.id.endswith(f"-{mark}") and store.exists(earlier.key(SPEC))
-        if is_own and claim_job(store, earlier, job):
-            return earlier
+    job_hash = hashlib.sha256(job.encode()).hexdigest()[:6]
+    for candidate in list_runs(store, experiment).runs:
+        is_own = candidate.id.endswith(f"-{job_hash}") and store.exists(candidate.key(SPEC))
+        if is_own and claim_job(store, candidate, job):
+            return candidate
     options = SubmitOptions(
         experiment,
         "kubeflow",
@@ -57,7 +58,7 @@ def claim_run(recipe: Recipe, given: Mapping[str, Any], job: str) -> Run:
     point = {name: value for name, value in values.items() if name in names}
     if named and recipe.signature.accepts_any:  # parameters beyond the signature are not inputs
         point = {**_extra_params(store, named, names), **point}
-    run = prepare_runs(store, recipe, [point], options, ids=[f"{new_run_id()[:-6]}{mark}"])[0]
+    run = prepare_runs(store, recipe, [point], options, ids=[f"{new_run_id()[:-6]}{job_hash}"])[0]
     claim_job(store, run, job)
     return run
 

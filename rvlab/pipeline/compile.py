@@ -56,8 +56,8 @@ def compile_for_upload(
         recipe: The recipe.
         profile: The image, and the resources of the steps.
         store: The store's URI, the default location of runs.
-        source: Where the URI is from, for the error message.
-        remedy: What to do if pods cannot reach it, as a sentence.
+        source: The setting that gives the URI, for the error message.
+        remedy: A sentence with the remedy if pods cannot reach the store.
 
     Raises:
         SpecError: As `compile_pipeline`, or if the store is not on S3.
@@ -70,7 +70,7 @@ def compile_for_upload(
 
 
 def compile_pipeline(recipe: Recipe, profile: Profile, *, store: str) -> str:
-    """Compile a recipe to YAML; two documents if the profile has Kubernetes settings.
+    """Compile a recipe to YAML, with a second document for Kubernetes settings.
 
     Args:
         recipe: The recipe; its source is in the pipeline, so a run can be started from Kubeflow's
@@ -87,7 +87,7 @@ def compile_pipeline(recipe: Recipe, profile: Profile, *, store: str) -> str:
     given = pipeline_inputs(recipe, store)
     check_defaults(given)
     # kfp reads the source of each frame of the stack for each variable of a task. A new thread has
-    # a short stack; in that of a notebook or a test it takes seconds.
+    # a short stack; with the stack of a notebook or a test, this takes seconds.
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(_compile, recipe, profile, given).result()
 
@@ -125,10 +125,11 @@ def _graph(recipe: Recipe, profile: Profile, given: list[PipelineInput]) -> Call
 
     def task(step: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> PipelineTask:
         component = dsl.component(function, base_image=profile.image, install_kfp_package=False)
-        made = component(**arguments)
-        made.set_caching_options(False)  # the effect of a step is in the store, not in its outputs
-        _configure_task(made, profile, step)
-        return made
+        task_of_step = component(**arguments)
+        # No caching: the effect of a step is in the store, not in its outputs.
+        task_of_step.set_caching_options(False)
+        _configure_task(task_of_step, profile, step)
+        return task_of_step
 
     def graph(*channels: Any) -> None:
         values = dict(zip(names, channels, strict=True))
@@ -143,17 +144,17 @@ def _graph(recipe: Recipe, profile: Profile, given: list[PipelineInput]) -> Call
             },
         )
         items = configure.output
-        before = task("analyze", components.analyze, {"items": items})
+        previous = task("analyze", components.analyze, {"items": items})
         for split, join in (
             (components.chip, components.train),
             (components.predict, components.eval_),
         ):
             with dsl.ParallelFor(items, name=f"{split.__name__}-splits") as item:
-                done = task(split.__name__, split, {"item": item}).after(before)
+                done = task(split.__name__, split, {"item": item}).after(previous)
             inputs = {"items": items, "done": dsl.Collected(done.output)}
-            before = task(join.__name__.rstrip("_"), join, inputs)
-        before = task("bundle", components.bundle, {"items": items}).after(before)
-        task("summarize", components.summarize, {"items": items}).after(before)
+            previous = task(join.__name__.rstrip("_"), join, inputs)
+        previous = task("bundle", components.bundle, {"items": items}).after(previous)
+        task("summarize", components.summarize, {"items": items}).after(previous)
 
     parameters = [
         inspect.Parameter(
@@ -177,7 +178,7 @@ def _with_named_inputs(
     """Expand the ``**name`` argument of a component into one named input per recipe parameter.
 
     kfp has no variadic inputs, and reads both the signature and the source of a component. The
-    source is that of `function`, with the arguments written out.
+    result has the source of `function`, with the arguments written out.
     """
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     definition = tree.body[0]
@@ -193,7 +194,7 @@ def _with_named_inputs(
     text = ast.unparse(ast.fix_missing_locations(tree)) + "\n"
     file = f"<rvlab {function.__name__}>"
     scope: dict[str, Any] = {"List": list}
-    # Without this module's `annotations`: kfp reads them as objects.
+    # Do not inherit this module's `annotations`: kfp needs annotations as objects.
     exec(compile(text, file, "exec", dont_inherit=True), scope)  # noqa: S102  source of a module of rvlab
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     expanded: Callable[..., Any] = scope[function.__name__]
@@ -201,13 +202,13 @@ def _with_named_inputs(
 
 
 def _configure_task(task: PipelineTask, profile: Profile, step: str) -> None:
-    """Set a task's resources, its variables and the name of the secret, never the secret itself."""
+    """Set a task's resources, variables and node, and the name of its secret, never its content."""
     from kfp import kubernetes
 
-    place = profile.resources(step)
-    _set_resources(task, place)
+    resources = profile.resources(step)
+    _set_resources(task, resources)
     variables = {**STEP_ENV, IMAGE_VARIABLE: profile.image, **_s3_variables(profile.s3)}
-    variables |= {PATIENCE_VARIABLE: f"{profile.patience_s:g}", **(place.env or {})}
+    variables |= {PATIENCE_VARIABLE: f"{profile.patience_s:g}", **(resources.env or {})}
     for name, value in sorted(variables.items()):
         task.set_env_variable(name, value)
     if profile.s3.secret:
@@ -219,33 +220,35 @@ def _configure_task(task: PipelineTask, profile: Profile, step: str) -> None:
     kubernetes.set_image_pull_policy(task, profile.image_pull_policy)
     if profile.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(profile.image_pull_secrets))
-    for key, value in sorted((place.node_selector or {}).items()):
+    for key, value in sorted((resources.node_selector or {}).items()):
         kubernetes.add_node_selector(task, key, value)
-    for one in place.tolerations or ():
+    for one in resources.tolerations or ():
         kubernetes.add_toleration(task, **one.model_dump())
-    if place.shm:
-        kubernetes.empty_dir_mount(task, "dshm", SHM_PATH, medium="Memory", size_limit=place.shm)
-    if place.timeout_s:
-        kubernetes.set_timeout(task, place.timeout_s)
+    if resources.shm:
+        kubernetes.empty_dir_mount(
+            task, "dshm", SHM_PATH, medium="Memory", size_limit=resources.shm
+        )
+    if resources.timeout_s:
+        kubernetes.set_timeout(task, resources.timeout_s)
 
 
-def _set_resources(task: PipelineTask, place: StepResources) -> None:
-    if place.cpu:
-        task.set_cpu_request(place.cpu).set_cpu_limit(place.cpu)
-    if place.memory:
-        task.set_memory_request(place.memory).set_memory_limit(place.memory)
-    if place.gpu:
-        task.set_accelerator_type(place.gpu_type or "nvidia.com/gpu")
-        task.set_accelerator_limit(place.gpu)
-    if place.retries:
-        task.set_retry(place.retries, backoff_duration="10s", backoff_factor=2.0)
+def _set_resources(task: PipelineTask, resources: StepResources) -> None:
+    if resources.cpu:
+        task.set_cpu_request(resources.cpu).set_cpu_limit(resources.cpu)
+    if resources.memory:
+        task.set_memory_request(resources.memory).set_memory_limit(resources.memory)
+    if resources.gpu:
+        task.set_accelerator_type(resources.gpu_type or "nvidia.com/gpu")
+        task.set_accelerator_limit(resources.gpu)
+    if resources.retries:
+        task.set_retry(resources.retries, backoff_duration="10s", backoff_factor=2.0)
 
 
 def _s3_variables(s3: S3) -> dict[str, str]:
     """Return the S3 endpoint of pods as variables of each library, without secrets."""
     if not (s3.cluster_endpoint or s3.region):
         return {}
-    found = S3Access(endpoint=s3.cluster_endpoint, region=s3.region or "us-east-1").environ()
+    variables = S3Access(endpoint=s3.cluster_endpoint, region=s3.region or "us-east-1").environ()
     if s3.secret and s3.cluster_endpoint:  # without a secret, it would redirect the STS of IRSA
-        found["AWS_ENDPOINT_URL"] = s3.cluster_endpoint
-    return found
+        variables["AWS_ENDPOINT_URL"] = s3.cluster_endpoint
+    return variables

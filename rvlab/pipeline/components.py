@@ -1,9 +1,9 @@
 """The code of each pod of a pipeline; kfp copies the source of these functions into the YAML.
 
-So each function imports what it needs, and its name and arguments are part of every pipeline that
-was compiled before. kfp reads annotations as objects, so this module does not import them from
-``__future__``. No function reads the output of another task inside a loop: kfp would replace it by
-the item of the loop.
+So each function imports what it needs. Its name and arguments must not change, since they are part
+of pipelines that were compiled before. kfp needs annotations as objects, so this module does not
+import ``annotations`` from ``__future__``. Inside a loop, no function reads the output of another
+task: kfp would replace the output by the item of the loop.
 """
 
 from typing import List  # noqa: UP035  kfp's prelude in the pod has this name

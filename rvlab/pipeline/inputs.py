@@ -28,7 +28,7 @@ CONFIGURE_INPUTS = ("rvlab_recipe", "rvlab_source", "rvlab_job")
 """Inputs of configure besides those of the pipeline."""
 
 MAX_INPUT_CHARS = 50_000
-"""Maximum length of the inputs, and of the source, in characters. Kubeflow passes both in one
+"""Maximum length of the inputs, and of the source, in characters. Kubeflow passes both in a single
 argument of a command, which Linux limits to 131,072 bytes, including escapes."""
 
 _PACKED_PREFIX = "zlib:"
@@ -51,7 +51,7 @@ class PipelineInput:
     """One input of a pipeline.
 
     Args:
-        name: Its name, also in the form of a run.
+        name: Its name, also in Kubeflow's form that starts a run.
         kind: The Python type that Kubeflow shows and checks.
         default: Its default; REQUIRED if it has none.
         as_json: Whether it holds JSON text, because Kubeflow has no type for its values.
@@ -67,7 +67,7 @@ class PipelineInput:
         return json.dumps(value) if self.as_json else value
 
     def decode(self, given: Any) -> Any:
-        """Convert the value of this input to a parameter's value; UNKNOWN is left to the recipe.
+        """Convert the value of this input to a parameter's value; UNKNOWN_DEFAULT if it is empty.
 
         Kubeflow may return integers as floats; they are converted back.
         """
@@ -78,7 +78,7 @@ class PipelineInput:
         try:
             return json.loads(given)
         except ValueError:
-            return given  # plain text from the run's form
+            return given  # plain text from Kubeflow's form
 
 
 def pipeline_inputs(recipe: Recipe, store: str) -> list[PipelineInput]:
@@ -95,13 +95,15 @@ def pipeline_inputs(recipe: Recipe, store: str) -> list[PipelineInput]:
         Kubeflow's own pages.
 
     Raises:
-        SpecError: If a parameter has an invalid name, or that of one of rvlab's own inputs.
+        SpecError: If the name of a parameter is invalid, or is the name of an input of rvlab.
     """
     signature = recipe.signature
-    found = [_input_of_parameter(one) for one in signature.parameters.values()]
+    inputs = [
+        _input_of_parameter(pipeline_input) for pipeline_input in signature.parameters.values()
+    ]
     folders = [name for name in signature.places if name != ROOT_PARAMETER]
-    found += [PipelineInput(name, str, RECIPE_DEFAULT) for name in folders]
-    names = {one.name for one in found}
+    inputs += [PipelineInput(name, str, RECIPE_DEFAULT) for name in folders]
+    names = {pipeline_input.name for pipeline_input in inputs}
     odd = sorted(name for name in names if not _NAME.fullmatch(name) or name == "self")
     if odd:
         raise SpecError(
@@ -114,11 +116,11 @@ def pipeline_inputs(recipe: Recipe, store: str) -> list[PipelineInput]:
             f"{recipe.name}: the parameter {min(taken)!r} cannot be an input of a pipeline, which "
             "has an input of that name already. Rename it."
         )
-    found.append(PipelineInput(SPLITS, int, 1))
+    inputs.append(PipelineInput(SPLITS, int, 1))
     if SEED not in names:
-        found.append(PipelineInput(SEED, int, 0))
+        inputs.append(PipelineInput(SEED, int, 0))
     return [
-        *found,
+        *inputs,
         PipelineInput(STORE, str, store),
         PipelineInput(EXPERIMENT, str, "default"),
         PipelineInput(RUN, str, ""),
@@ -141,7 +143,7 @@ def pipeline_arguments(of: list[PipelineInput], values: Mapping[str, Any]) -> di
 
 
 def check_defaults(of: list[PipelineInput]) -> None:
-    """Check the defaults of inputs as values are checked: a run from Kubeflow's pages uses them.
+    """Check the defaults of inputs like values, since a run from Kubeflow's pages uses them.
 
     Args:
         of: The pipeline's inputs.
@@ -153,28 +155,28 @@ def check_defaults(of: list[PipelineInput]) -> None:
     _check_values(defaults, "The default of the parameter", "The defaults of the parameters")
 
 
-def _check_values(found: Mapping[str, Any], one: str, many: str) -> None:
-    """Raise SpecError if Kubeflow would change a value; `one` and `many` begin the sentence."""
-    for name, value in found.items():
+def _check_values(values: Mapping[str, Any], singular: str, plural: str) -> None:
+    """Raise SpecError if Kubeflow would change a value; `singular`, `plural` begin the message."""
+    for name, value in values.items():
         text = json.dumps(value)
-        word = next((word for word in _UNSAFE_TEXT if word in text), None)
-        if word:
+        unsafe = next((unsafe for unsafe in _UNSAFE_TEXT if unsafe in text), None)
+        if unsafe:
             raise SpecError(
-                f"{one} {name!r} contains {word!r}, which Kubeflow would replace. "
+                f"{singular} {name!r} contains {unsafe!r}, which Kubeflow would replace. "
                 "Pass it another way, for example in a file."
             )
         if any(isinstance(v, float) and not math.isfinite(v) for v in _plain_list(value)):
-            raise SpecError(f"{one} {name!r} must be finite, got {value!r}.")
+            raise SpecError(f"{singular} {name!r} must be finite, got {value!r}.")
         if any(isinstance(v, int) and abs(v) > MAX_EXACT_INT for v in _plain_list(value)):
             raise SpecError(
-                f"{one} {name!r} is {value!r}, but Kubeflow stores numbers as floats, "
+                f"{singular} {name!r} is {value!r}, but Kubeflow stores numbers as floats, "
                 f"which are exact up to {MAX_EXACT_INT}. Use a smaller number."
             )
-    long = {name: len(json.dumps(value)) for name, value in found.items()}
-    if sum(long.values()) > MAX_INPUT_CHARS:
-        name = max(long, key=lambda name: long[name])
+    lengths = {name: len(json.dumps(value)) for name, value in values.items()}
+    if sum(lengths.values()) > MAX_INPUT_CHARS:
+        name = max(lengths, key=lambda name: lengths[name])
         raise SpecError(
-            f"{many} have {sum(long.values())} characters, {name!r} {long[name]} of them, "
+            f"{plural} have {sum(lengths.values())} characters, {name!r} {lengths[name]} of them, "
             f"but Kubeflow allows at most {MAX_INPUT_CHARS}. Pass the name of a file instead."
         )
 

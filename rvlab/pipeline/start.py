@@ -44,7 +44,7 @@ def validate_pipeline(recipe: Recipe, points: Sequence[Mapping[str, Any]], store
 
 
 def warn_of_local_files(recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
-    """Warn of modules and paths that exist on this machine; pods have only those of the image.
+    """Warn of modules and paths of this machine, which pods lack unless the image has them.
 
     Warns:
         UserWarning: For a module next to the recipe that it imports, and for each parameter whose

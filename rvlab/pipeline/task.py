@@ -31,7 +31,7 @@ def run_configure(recipe: str, source: str, job: str, given: Mapping[str, Any]) 
         given: The pipeline's inputs, by name.
 
     Returns:
-        One item per split, at least one, for the other steps.
+        JSON items for the other steps: one per split, at least one.
     """
     from rvlab.worker.step import run_step
 
@@ -50,7 +50,7 @@ def run_whole_step(name: str, item: str) -> str:
 
     Args:
         name: The step.
-        item: What configure returned for any split.
+        item: An item that `run_configure` returned, for any split.
 
     Returns:
         The item.
@@ -62,11 +62,11 @@ def run_whole_step(name: str, item: str) -> str:
 
 
 def run_split(name: str, item: str) -> str:
-    """Run one split of a step, if the run's config has that many.
+    """Run a split of a step, if the run's config has that many splits.
 
     Args:
         name: The step.
-        item: What configure returned for this split.
+        item: The item that `run_configure` returned for this split.
 
     Returns:
         The item.

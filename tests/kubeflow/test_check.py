@@ -302,7 +302,7 @@ def test_doctor_prints_what_to_do_and_fails_with_status_1(
     assert main(["--engine", "kubeflow", "doctor"]) == 1
     text = capsys.readouterr().out
     assert "failed       Kubeflow: version" in text
-    assert "-> Install 2.14 or later: earlier ones cannot join splits." in text
+    assert "-> Install 2.14 or later: earlier versions cannot join splits." in text
 
 
 def test_the_local_engine_checks_its_queue(tmp_path: Path) -> None:

@@ -541,7 +541,9 @@ def test_a_token_that_is_not_set_is_reported(
     direct: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(TOKEN_ENV)
-    with pytest.raises(EngineError, match=rf"\${TOKEN_ENV}, which must hold the token, is not set"):
+    with pytest.raises(
+        EngineError, match=rf"\${TOKEN_ENV}, which must contain the token, is not set"
+    ):
         direct.client().ensure_experiment("towns")
     assert direct.fake.asked() == 0
 

@@ -106,7 +106,7 @@ def test_an_exception_that_matches_no_package_fails(tmp_path: Path, osv: str) ->
 def test_unreachable_database_is_reported_in_one_line(tmp_path: Path) -> None:
     status, output = audit(tmp_path, "http://127.0.0.1:9/v1/query", "example==1.0\n")
     assert status == 0
-    assert output.startswith("audit: left out, no vulnerability database can be reached (osv: ")
+    assert output.startswith("audit: skipped, no vulnerability database can be reached (osv: ")
     assert len(output.splitlines()) == 1
 
 

@@ -38,11 +38,11 @@ def check_kubeflow(client: KubeflowClient, profile: Profile) -> list[CheckResult
     except EngineError as exc:
         remedy = "Correct `host` or `token_env` in rvlab.toml, or open the port forwarding again."
         failed = CheckResult("Kubeflow", "reach", "failed", str(exc), remedy)
-        left = [
+        unchecked = [
             CheckResult("Kubeflow", name, "not checked")
             for name in ("version", "namespace", "permission")
         ]
-        return [failed, *left, *_check_secrets(profile)]
+        return [failed, *unchecked, *_check_secrets(profile)]
     return [
         CheckResult("Kubeflow", "reach", "ok", client.host),
         _check_version(server),
@@ -54,13 +54,15 @@ def check_kubeflow(client: KubeflowClient, profile: Profile) -> list[CheckResult
 
 def _check_version(server: dict[str, Any]) -> CheckResult:
     tag = str(server.get("tag_name") or server.get("apiServerTagName") or "unknown")
-    found = re.match(r"v?(\d+)\.(\d+)", tag)
-    if not found:
+    match = re.match(r"v?(\d+)\.(\d+)", tag)
+    if not match:
         text = f"Kubeflow reports the version {tag!r}."
-        need = "rvlab needs Kubeflow Pipelines {}.{} or later.".format(*OLDEST_VERSION)
-        return CheckResult("Kubeflow", "version", "not checked", text, need)
-    if (int(found[1]), int(found[2])) < OLDEST_VERSION:
-        remedy = "Install {}.{} or later: earlier ones cannot join splits.".format(*OLDEST_VERSION)
+        remedy = "rvlab needs Kubeflow Pipelines {}.{} or later.".format(*OLDEST_VERSION)
+        return CheckResult("Kubeflow", "version", "not checked", text, remedy)
+    if (int(match[1]), int(match[2])) < OLDEST_VERSION:
+        remedy = "Install {}.{} or later: earlier versions cannot join splits.".format(
+            *OLDEST_VERSION
+        )
         return CheckResult("Kubeflow", "version", "failed", tag, remedy)
     return CheckResult("Kubeflow", "version", "ok", tag)
 
@@ -68,13 +70,12 @@ def _check_version(server: dict[str, Any]) -> CheckResult:
 def _check_namespace(server: dict[str, Any], profile: Profile) -> CheckResult:
     is_shared = bool(server.get("multi_user") or server.get("apiServerMultiUser"))
     if is_shared and not profile.namespace:
-        text, remedy = "This Kubeflow has a namespace per user, and the profile has none.", ""
-        remedy = "Set `namespace` in rvlab.toml to that of your Kubeflow profile."
+        text = "This Kubeflow has a namespace per user, and the profile has none."
+        remedy = "Set `namespace` in rvlab.toml to the namespace of your Kubeflow profile."
         return CheckResult("Kubeflow", "namespace", "failed", text, remedy)
     if not is_shared and profile.namespace:
-        text = (
-            f"The profile has the namespace {profile.namespace!r}; this Kubeflow has one for all."
-        )
+        namespace = profile.namespace
+        text = f"The profile has the namespace {namespace!r}; this Kubeflow has one for all users."
         remedy = "Remove `namespace` from rvlab.toml."
         return CheckResult("Kubeflow", "namespace", "failed", text, remedy)
     return CheckResult("Kubeflow", "namespace", "ok", profile.namespace or "one for all users")
@@ -99,24 +100,24 @@ def _check_permission(client: KubeflowClient, profile: Profile) -> CheckResult:
 
 
 def _check_secrets(profile: Profile) -> Iterator[CheckResult]:
-    """Check that the secrets of the profile exist and have their keys; values are not shown."""
-    where = profile.namespace or DEFAULT_NAMESPACE
-    wanted: dict[str, tuple[str, ...]] = dict.fromkeys(profile.image_pull_secrets, ())
+    """Check that the secrets of the profile exist and have their keys, without showing values."""
+    namespace = profile.namespace or DEFAULT_NAMESPACE
+    keys_by_secret: dict[str, tuple[str, ...]] = dict.fromkeys(profile.image_pull_secrets, ())
     if profile.s3.secret:
-        wanted[profile.s3.secret] = (profile.s3.access_key, profile.s3.secret_key)
-    if not wanted:
-        text = "none is named; pods get the bucket's keys from their service account"
+        keys_by_secret[profile.s3.secret] = (profile.s3.access_key, profile.s3.secret_key)
+    if not keys_by_secret:
+        text = "the profile names none; pods use the permissions of their service account"
         yield CheckResult("Kubeflow", "secret", "ok", text)
         return
     try:
         api, context = _kubernetes()
     except SpecError as exc:
-        for name in wanted:
-            remedy = f"kubectl -n {where} get secret {name}"
+        for name in keys_by_secret:
+            remedy = f"kubectl -n {namespace} get secret {name}"
             yield CheckResult("Kubeflow", f"secret {name}", "not checked", str(exc), remedy)
         return
-    for name, keys in wanted.items():
-        yield _check_secret(api, context, where, name, keys)
+    for name, keys in keys_by_secret.items():
+        yield _check_secret(api, context, namespace, name, keys)
 
 
 def _check_secret(
@@ -125,9 +126,9 @@ def _check_secret(
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 
-    what, show = f"secret {name}", f"kubectl -n {namespace} get secret {name}"
+    check, command = f"secret {name}", f"kubectl -n {namespace} get secret {name}"
     try:
-        # Without preloading: the client would log the content.
+        # Do not preload the content: the client would log it.
         answer = api.read_namespaced_secret(
             name, namespace, _preload_content=False, _request_timeout=KUBERNETES_TIMEOUT_S
         )
@@ -135,32 +136,32 @@ def _check_secret(
     except ApiException as exc:
         if exc.status != 404:
             text = f"Kubernetes answered {exc.status} to the context {context!r}."
-            return CheckResult("Kubeflow", what, "not checked", text, show)
+            return CheckResult("Kubeflow", check, "not checked", text, command)
         text = f"The namespace {namespace!r} has no such secret (context {context!r})."
         files = " ".join(f"--from-file={key}" for key in keys)
         remedy = f"kubectl -n {namespace} create secret generic {name} {files}".strip()
-        return CheckResult("Kubeflow", what, "failed", text, remedy)
+        return CheckResult("Kubeflow", check, "failed", text, remedy)
     except (HTTPError, OSError, ValueError) as exc:
         text = f"Kubernetes did not answer to the context {context!r} ({type(exc).__name__})."
-        return CheckResult("Kubeflow", what, "not checked", text, show)
+        return CheckResult("Kubeflow", check, "not checked", text, command)
     missing = [key for key in keys if key not in data]
     if missing:
         text = f"It has no key {missing[0]!r}, but {', '.join(sorted(data)) or 'none'}."
         remedy = "Set s3.access_key and s3.secret_key in rvlab.toml to the keys of the secret."
-        return CheckResult("Kubeflow", what, "failed", text, remedy)
-    spaced = [key for key in keys if (value := base64.b64decode(data[key])) != value.strip()]
-    if spaced:
-        text = f"The value of {spaced[0]!r} starts or ends with a space or a newline."
+        return CheckResult("Kubeflow", check, "failed", text, remedy)
+    padded = [key for key in keys if (value := base64.b64decode(data[key])) != value.strip()]
+    if padded:
+        text = f"The value of {padded[0]!r} starts or ends with a space or a newline."
         remedy = "Create the secret from files that do not end with a newline."
-        return CheckResult("Kubeflow", what, "failed", text, remedy)
-    return CheckResult("Kubeflow", what, "ok", f"namespace {namespace!r}, context {context!r}")
+        return CheckResult("Kubeflow", check, "failed", text, remedy)
+    return CheckResult("Kubeflow", check, "ok", f"namespace {namespace!r}, context {context!r}")
 
 
 def _kubernetes() -> tuple[Any, str]:
     """Return Kubernetes' API and the name of the context.
 
     Raises:
-        SpecError: If its client is not installed, or has no configuration.
+        SpecError: If the Python client of Kubernetes is not installed, or has no configuration.
     """
     try:
         from kubernetes import client, config

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import kfp_server_api as api
 
 RUNS_PER_PAGE = 200  # the maximum that Kubeflow allows
-# Cannot be terminated.
+# States of runs that cannot be terminated.
 NOT_CANCELLABLE = ("CANCELING", "CANCELED", "SUCCEEDED", "SKIPPED", "FAILED")
 
 
@@ -39,23 +39,23 @@ class KubeflowClient(KubeflowTransport):
         """Raise if Kubeflow cannot be reached, or refuses the token or the namespace.
 
         Raises:
-            EngineError: With what to do.
+            EngineError: With a remedy.
         """
         listing = self._service("Experiment")[1].experiment_service_list_experiments
         self.call(listing, page_size=1, **self._namespace_argument())
 
     def server(self) -> dict[str, Any]:
-        """Return what Kubeflow reports of itself: ``tag_name``, ``multi_user``."""
+        """Return Kubeflow's health record, with ``tag_name`` and ``multi_user``."""
         return self._get_json("/apis/v2beta1/healthz")
 
     def workflow(self, run_id: str) -> dict[str, Any] | None:
         """Return the Argo workflow of a run as Kubeflow has stored it; None if it has none.
 
-        Only the older API returns it; a server without that API answers with an error.
+        Only the API v1beta1 returns it; a server without that API answers with an error.
         """
         try:
-            found = self._get_json(f"/apis/v1beta1/runs/{run_id}", patience_s=self.read_patience_s)
-            manifest = json.loads(found["pipeline_runtime"]["workflow_manifest"])
+            answer = self._get_json(f"/apis/v1beta1/runs/{run_id}", patience_s=self.read_patience_s)
+            manifest = json.loads(answer["pipeline_runtime"]["workflow_manifest"])
         except (TransientError, UnknownOutcome):
             raise
         except (EngineError, KeyError, TypeError, ValueError):
@@ -63,7 +63,7 @@ class KubeflowClient(KubeflowTransport):
         return manifest if isinstance(manifest, dict) else None
 
     def _get_json(self, path: str, *, patience_s: float | None = None) -> dict[str, Any]:
-        """Return the answer to a GET that the generated client does not have, or shortens."""
+        """Return the answer to a GET request that the generated client lacks or truncates."""
         call = partial(
             self._client.call_api,
             path,
@@ -122,7 +122,7 @@ class KubeflowClient(KubeflowTransport):
     ) -> str:
         """Start a run exactly once.
 
-        It is searched for before each attempt, because an earlier one may have arrived.
+        The run is searched for before each attempt, because an earlier attempt may have succeeded.
 
         Args:
             name: The run's name in Kubeflow's pages, which must be unique.
@@ -140,26 +140,26 @@ class KubeflowClient(KubeflowTransport):
         )
         listing = partial(service.run_service_list_runs, experiment_id=experiment)
         create = partial(service.run_service_create_run, run)
-        where = equals_filter("display_name", name)
-        end = time.monotonic() + self._profile.api_patience_s
-        trouble: UnknownOutcome | None = None
+        name_filter = equals_filter("display_name", name)
+        deadline = time.monotonic() + self._profile.api_patience_s
+        last_error: UnknownOutcome | None = None
         for pause_s in itertools.chain([0.0], self.pauses(self._profile.api_patience_s), [None]):
             time.sleep(transport.RETRY_DELAY_S if pause_s is None else pause_s)
-            left_s = max(0.0, end - time.monotonic())
+            left_s = max(0.0, deadline - time.monotonic())
             try:
-                found = self._find("runs", listing, where, patience_s=left_s)
+                found = self._find("runs", listing, name_filter, patience_s=left_s)
             except EngineError as exc:
-                if trouble is None:
+                if last_error is None:
                     raise
-                raise UnknownOutcome(str(exc)) from exc  # an earlier attempt may have arrived
+                raise UnknownOutcome(str(exc)) from exc  # an earlier attempt may have succeeded
             if found is not None:
                 return found
-            if trouble and (pause_s is None or isinstance(trouble, RequestTimeout)):
-                raise trouble  # a slow request may still create it
+            if last_error and (pause_s is None or isinstance(last_error, RequestTimeout)):
+                raise last_error  # a slow request may still create the run
             try:
                 return str(self.call(create, once=True, patience_s=left_s).run_id)
             except UnknownOutcome as exc:
-                trouble = exc
+                last_error = exc
         raise AssertionError("the last pass returns or raises")
 
     def find_run(self, name: str) -> str | None:
@@ -167,8 +167,8 @@ class KubeflowClient(KubeflowTransport):
         listing = partial(
             self._service("Run")[1].run_service_list_runs, **self._namespace_argument()
         )
-        where = equals_filter("display_name", name)
-        return self._find("runs", listing, where, patience_s=self.read_patience_s)
+        name_filter = equals_filter("display_name", name)
+        return self._find("runs", listing, name_filter, patience_s=self.read_patience_s)
 
     def iter_pages(self) -> Iterator[list[api.V2beta1Run]]:
         """Yield pages of the runs of the namespace, the newest first, requested as needed."""
@@ -186,7 +186,7 @@ class KubeflowClient(KubeflowTransport):
             token = answer.next_page_token or None
 
     def terminate(self, run_id: str) -> None:
-        """Terminate a run; an ended or deleted one is not an error."""
+        """Terminate a run; do nothing if it has ended or was deleted."""
         try:
             self.call(self._service("Run")[1].run_service_terminate_run, run_id)
         except ResourceNotFound:
@@ -224,29 +224,33 @@ class KubeflowClient(KubeflowTransport):
     ) -> str:
         patience_s = self._profile.api_patience_s
         for pause_s in itertools.chain([None, 0.0], self.pauses(patience_s)):
-            # A concurrently created resource is listed when it is complete.
+            # A resource that another client is creating is listed only when it is complete.
             time.sleep(pause_s or 0.0)
             found = find()
             if found is not None:
                 return found
             if pause_s is None:
-                with contextlib.suppress(AlreadyExists):  # created concurrently
+                with contextlib.suppress(AlreadyExists):  # another client has created it
                     make()
         raise EngineError(f"Kubeflow at {self.host} did not create {what}.")
 
     def _find(
-        self, kind: str, listing: Callable[..., Any], where: str, patience_s: float | None = None
+        self,
+        kind: str,
+        listing: Callable[..., Any],
+        filter_text: str,
+        patience_s: float | None = None,
     ) -> str | None:
-        answer = self.call(partial(listing, filter=where), patience_s=patience_s)
+        answer = self.call(partial(listing, filter=filter_text), patience_s=patience_s)
         listed = getattr(answer, kind) or ()
-        return next((str(getattr(one, f"{kind[:-1]}_id")) for one in listed), None)
+        return next((str(getattr(item, f"{kind[:-1]}_id")) for item in listed), None)
 
     def _namespace_argument(self) -> dict[str, Any]:
         return {"namespace": self._profile.namespace} if self._profile.namespace else {}
 
 
 def equals_filter(key: str, value: str) -> str:
-    """Return a filter for Kubeflow, which URL-decodes it once more than HTTP does."""
+    """Return a filter for Kubeflow; escape ``%`` and ``+``, since Kubeflow URL-decodes it twice."""
     predicate = {"operation": "EQUALS", "key": key, "stringValue": value}
     text = json.dumps({"predicates": [predicate]})
     return text.replace("%", "\\u0025").replace("+", "\\u002b")

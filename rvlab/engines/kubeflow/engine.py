@@ -70,8 +70,8 @@ class KubeflowEngine:
 
         Raises:
             MissingExtra: If kfp is not installed.
-            SpecError: If the store is not on S3, or its endpoint is for this machine only; or the
-                recipe, or a point, cannot be a pipeline's.
+            SpecError: If the store is not on S3, its endpoint is for this machine only, or a
+                pipeline does not support the recipe or a point.
             EngineError: If Kubeflow cannot be reached, or refuses the token or the namespace.
         """
         require_extra("kubeflow", "Submitting to Kubeflow")
@@ -90,7 +90,7 @@ class KubeflowEngine:
             )
         if store.access.endpoint and not self.profile.s3.cluster_endpoint:
             raise SpecError(
-                f"The store's endpoint {store.access.endpoint} is that of this machine. "
+                f"The store's endpoint {store.access.endpoint} is for this machine only. "
                 "Set s3.cluster_endpoint in rvlab.toml to the pods' endpoint."
             )
 
@@ -98,26 +98,26 @@ class KubeflowEngine:
         """Check that Kubeflow can be reached and allows runs, and that pods can reach the store."""
         try:
             self._require_reachable(store)
-            found = CheckResult("store", "from pods", "not checked", self._pods_endpoint())
+            store_result = CheckResult("store", "from pods", "not checked", self._pods_endpoint())
         except SpecError as exc:
-            remedy = "Name a bucket, and its endpoint for pods, in rvlab.toml."
-            found = CheckResult("store", "from pods", "failed", str(exc), remedy)
+            remedy = "Set a bucket, and its endpoint for pods, in rvlab.toml."
+            store_result = CheckResult("store", "from pods", "failed", str(exc), remedy)
         try:
             client = self.client
         except EngineError as exc:
             remedy = "Set `host` in rvlab.toml, such as http://localhost:8080."
-            return [found, CheckResult("Kubeflow", "reach", "failed", str(exc), remedy)]
-        return [found, *check_kubeflow(client, self.profile)]
+            return [store_result, CheckResult("Kubeflow", "reach", "failed", str(exc), remedy)]
+        return [store_result, *check_kubeflow(client, self.profile)]
 
     def _pods_endpoint(self) -> str:
         endpoint = self.profile.s3.cluster_endpoint or "Amazon S3"
         return f"Pods use {endpoint}, which only a run can check."
 
     def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
-        """Upload pipeline versions that are new, and start one pipeline run per run.
+        """Upload new pipeline versions, and start a pipeline run per run.
 
-        A run that has been started is not started again. Runs are started concurrently; an error is
-        raised after the others have been started.
+        A run that was started before is not started again. Runs are started concurrently; an error
+        is raised after the other runs were started.
 
         Raises:
             SpecError: If pods cannot reach the store, or Kubeflow would change a value.
@@ -126,21 +126,23 @@ class KubeflowEngine:
         """
         self._require_reachable(store)
         client = self.client
-        ids: dict[str, str] = {}
+        experiment_ids: dict[str, str] = {}
         versions: dict[str, tuple[str, str]] = {}
         jobs = []
         try:
             requests = store.map_concurrently(
-                lambda uri: load_request(store, Run.from_uri(uri)), [r.uri for r in runs]
+                lambda uri: load_request(store, Run.from_uri(uri)), [run.uri for run in runs]
             )
             for run in runs:
                 spec, recipe, given = requests[run.uri]
                 if recipe.sha256 not in versions:
                     versions[recipe.sha256] = self._ensure_version(client, recipe, store)
-                if run.experiment not in ids:
-                    ids[run.experiment] = client.ensure_experiment(run.experiment)
+                if run.experiment not in experiment_ids:
+                    experiment_ids[run.experiment] = client.ensure_experiment(run.experiment)
                 name = display_name(spec.name, run)
-                jobs.append((run, name, ids[run.experiment], versions[recipe.sha256], given))
+                jobs.append(
+                    (run, name, experiment_ids[run.experiment], versions[recipe.sha256], given)
+                )
         except RvlabError as exc:
             for run in runs:
                 record_failure(store, run, exc, engine=self.name)
@@ -155,18 +157,18 @@ class KubeflowEngine:
             run, name, experiment, version, given = job
             try:
                 if self._jobs.find(store, run) is None:
-                    made = client.create_run(name, experiment, version, given)
-                    self._jobs.record(store, run, made, engine=self.name, link=self.link(made))
+                    job_id = client.create_run(name, experiment, version, given)
+                    self._jobs.record(store, run, job_id, engine=self.name, link=self.link(job_id))
             except (EngineError, StoreError) as exc:
                 record_failure(store, run, exc, engine=self.name)
                 return exc
             return None
 
         with ThreadPoolExecutor(self.profile.max_parallel) as pool:
-            troubles = list(pool.map(begin, jobs))
-        failed = [job[0].id for job, trouble in zip(jobs, troubles, strict=True) if trouble]
+            errors = list(pool.map(begin, jobs))
+        failed = [job[0].id for job, error in zip(jobs, errors, strict=True) if error]
         if failed:
-            first = next(trouble for trouble in troubles if trouble)
+            first = next(error for error in errors if error)
             raise EngineError(
                 f"{len(failed)} of {len(jobs)} runs were not started: {', '.join(failed)}. "
                 f"Start them with lab.retry. {first}"
@@ -196,21 +198,21 @@ class KubeflowEngine:
     def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, ReportedState]:
         """Return Kubeflow's state of runs without an end record.
 
-        A run that has failed, or whose pod waits, has the step and the reason. A run that never
-        reached Kubeflow is ``not submitted``, with the error; one that Kubeflow deleted is
-        ``lost``. Runs that have ended or were deleted are not looked up again.
+        For a run that has failed or whose pod waits, the state has the step and the reason. A run
+        that never reached Kubeflow is ``not submitted``, with the error. A run that was deleted in
+        Kubeflow is ``lost``. The states of ended and deleted runs are cached.
         """
         return self._states.report(store, runs)
 
     def cancel(self, store: Store, run: Run) -> None:
         """Cancel a run and terminate its pods, unless it has ended according to Kubeflow.
 
-        A run that is recorded as cancelled, but that Kubeflow still executes, is terminated there.
+        If a run is recorded as cancelled but Kubeflow still executes it, this terminates it there.
 
         Raises:
             HasEnded: If it has ended already, or is being terminated.
-            EngineError: If Kubeflow cannot be reached. Nothing is recorded then, unless the
-                connection is lost after the record was written; then cancel the run again.
+            EngineError: If Kubeflow cannot be reached. Nothing is recorded, unless the connection
+                is lost after the record was written; in that case cancel the run again.
         """
         try:
             state = str(store.get_json(run.end_key).get("state"))
@@ -225,8 +227,8 @@ class KubeflowEngine:
     def _terminate_again(self, run: Run, job: str) -> bool:
         """Terminate a cancelled run if Kubeflow still executes it; return whether it did."""
         try:
-            found = self.client.run(job)
-            if found is None or found.state in NOT_CANCELLABLE:
+            kubeflow_run = self.client.run(job)
+            if kubeflow_run is None or kubeflow_run.state in NOT_CANCELLABLE:
                 return False
             self.client.terminate(job)
         except EngineError as exc:
@@ -260,7 +262,7 @@ class KubeflowEngine:
             raise _not_terminated(run, exc) from exc
 
     def _find_unrecorded(self, store: Store, run: Run) -> str | None:
-        """Return Kubeflow's id of a run without a record, unless it was certainly not started."""
+        """Search Kubeflow for a run without a record of its id, if it may have been started."""
         failure = read_failure(store, run)
         if failure is not None and not failure.get("may_have_arrived"):
             return None
@@ -270,7 +272,7 @@ class KubeflowEngine:
         """Cancel runs concurrently; see `cancel`.
 
         Returns:
-            An error for each run that was not cancelled: `HasEnded` or another one.
+            An error for each run that was not cancelled, such as `HasEnded`.
         """
 
         def attempt(run: Run) -> RvlabError | None:
@@ -281,8 +283,8 @@ class KubeflowEngine:
             return None
 
         with ThreadPoolExecutor(self.profile.max_parallel) as pool:
-            found = zip(runs, pool.map(attempt, runs), strict=True)
-            return {run: trouble for run, trouble in found if trouble is not None}
+            results = zip(runs, pool.map(attempt, runs), strict=True)
+            return {run: error for run, error in results if error is not None}
 
     def retry(self, store: Store, run: Run, *, folder: str | None = None) -> None:
         """Start a failed run again at the failed step, or a run that was never started.

@@ -15,13 +15,13 @@ from rvlab.worker.masking import mask_text
 from rvlab.worker.records import CLAIM, SPEC
 
 JOB_FILE = "job.json"
-"""The record of Kubeflow's id of a run and the URL of its page; written by the submission."""
+"""The record of Kubeflow's id of a run and the URL of its page; written at submission."""
 
 NOT_SUBMITTED_FILE = "not_submitted.json"
 """The record of the error with which the submission of a run failed."""
 
 SUBMISSION_S = 600.0
-"""Seconds after which a run without a job counts as not submitted: its submission has ended."""
+"""Age, in seconds, from which a run without a job is not submitted: its submission has ended."""
 
 MAX_RUN_NAME_CHARS = 150
 """Kubeflow's older databases store 255 bytes of a run's name."""
@@ -29,12 +29,12 @@ MAX_RUN_NAME_CHARS = 150
 
 @dataclass
 class Jobs:
-    """Kubeflow's ids of runs, which never change, so each is read once."""
+    """Cache of Kubeflow's ids of runs; an id never changes, so it is read once."""
 
     _ids: dict[str, str] = field(default_factory=dict)
 
     def find(self, store: Store, run: Run) -> str | None:
-        """Return Kubeflow's id of a run; None if no record has it."""
+        """Return Kubeflow's id of a run; None if no record contains it."""
         if run.uri not in self._ids:
             for key in (JOB_FILE, CLAIM):
                 with contextlib.suppress(KeyMissing):
@@ -43,7 +43,7 @@ class Jobs:
         return self._ids.get(run.uri)
 
     def remember(self, run: Run, job: str) -> None:
-        """Use an id that was found in Kubeflow, without a record."""
+        """Cache an id that was found in Kubeflow, without writing a record."""
         self._ids[run.uri] = job
 
     def record(self, store: Store, run: Run, job: str, *, engine: str, link: str) -> None:
@@ -59,10 +59,10 @@ class Jobs:
 
 
 def record_failure(store: Store, run: Run, exc: RvlabError, *, engine: str) -> None:
-    """Record that a run was not submitted, and why; a store that fails too is ignored.
+    """Record that a run was not submitted, and why; ignore an error of the store.
 
-    After a lost response, and after an error of the store, which is written to last, Kubeflow may
-    have the run all the same.
+    Kubeflow may have the run nevertheless, after a lost response or an error of the store: the
+    store is written after Kubeflow has created the run.
     """
     record = {
         "schema": 1,
@@ -76,7 +76,7 @@ def record_failure(store: Store, run: Run, exc: RvlabError, *, engine: str) -> N
 
 
 def read_failure(store: Store, run: Run) -> dict[str, Any] | None:
-    """Return the record of a submission that failed, if there is one."""
+    """Return the record of a failed submission; None if the submission did not fail."""
     try:
         return store.get_json(run.key(NOT_SUBMITTED_FILE))
     except KeyMissing:

@@ -20,7 +20,7 @@ from rvlab.store.patience import OutageLog
 CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S = 5.0, 60.0
 MIN_TRIES, RETRY_DELAY_S, MAX_RETRY_DELAY_S = 4, 0.5, 8.0
 READ_PATIENCE_S = 10.0
-"""Patience, in seconds, of calls for a table, and the longest time that `MIN_TRIES` may extend."""
+"""Seconds for which calls for a table are retried, and after which `MIN_TRIES` does not apply."""
 
 SERVICE_URL = "http://ml-pipeline.{namespace}.svc.cluster.local:8888"
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")  # additional certificate authorities
@@ -52,14 +52,14 @@ class AlreadyExists(EngineError):
 
 
 class InvalidRequest(EngineError):
-    """Kubeflow does not support the request, or not in the state of the run."""
+    """Kubeflow does not support the request, or not in the run's present state."""
 
 
 class KubeflowTransport:
-    """Calls Kubeflow and retries what is safe to repeat.
+    """Calls Kubeflow, and retries calls that are safe to repeat.
 
     Args:
-        profile: Its address and token.
+        profile: Kubeflow's address and token.
     """
 
     def __init__(self, profile: Profile) -> None:
@@ -68,7 +68,7 @@ class KubeflowTransport:
         self.host = profile.host or _in_cluster_host()
 
     def __getstate__(self) -> dict[str, Any]:
-        # The generated client holds the token, and the outage a lock.
+        # Not pickled: the generated client has the token, and the outage has a lock.
         hidden = ("_client", "_outage")
         return {name: value for name, value in vars(self).items() if name not in hidden}
 
@@ -90,21 +90,22 @@ class KubeflowTransport:
             raise MissingExtra(text) from exc
 
         class Checked(api.ApiClient):  # type: ignore[misc]
-            # The generated client parses a login page as a list without runs.
+            # The generated client would parse a login page as a list without runs.
             def deserialize(self, response: Any, response_type: Any) -> Any:
                 if not response.data.lstrip().startswith("{"):
                     raise api.ApiException(reason="it does not send JSON")
                 return super().deserialize(response, response_type)
 
         settings = api.Configuration(host=self.host)
-        settings.retries = False  # `call` retries: it knows which calls are safe to repeat
+        # `call` retries instead: only it can tell which calls are safe to repeat.
+        settings.retries = False
         settings.ssl_ca_cert = next(
             (f for n in CA_VARIABLES if Path(f := os.environ.get(n, "")).is_file()), None
         )
         if _token(self._profile):
             settings.api_key_prefix["authorization"] = "Bearer"
             # Read for each request: Kubernetes replaces the token in its file every hour.
-            settings.refresh_api_key_hook = lambda made: made.api_key.update(
+            settings.refresh_api_key_hook = lambda configuration: configuration.api_key.update(
                 authorization=_token(self._profile)
             )
             settings.refresh_api_key_hook(settings)
@@ -122,72 +123,72 @@ class KubeflowTransport:
         *args: Any,
         once: bool = False,
         patience_s: float | None = None,
-        **more: Any,
+        **kwargs: Any,
     ) -> Any:
-        """Call with retries.
+        """Call a method of Kubeflow's API with retries.
 
         Args:
             method: A method of the generated client.
             *args: Its arguments.
             once: Retry only if the call was certainly not executed.
-            patience_s: Seconds for which it is retried; None is that of the profile. An address at
-                which no server has ever answered is probably wrong, so it is tried a few times.
-            **more: Its arguments by name.
+            patience_s: Seconds for which the call is retried; None uses the profile's. If no server
+                has ever answered at the address, it is probably wrong, so a few attempts suffice.
+            **kwargs: Its arguments by name.
         """
-        began = time.monotonic()
+        start = time.monotonic()
         patience_s = self._profile.api_patience_s if patience_s is None else patience_s
-        for number, pause_s in enumerate(self.pauses(patience_s), 1):
+        for attempt, pause_s in enumerate(self.pauses(patience_s), 1):
             try:
-                found = self._attempt(method, *args, **more)
+                response = self._attempt(method, *args, **kwargs)
                 self._outage.record_success()
-                return found
+                return response
             except (TransientError, UnknownOutcome) as exc:
                 if once and isinstance(exc, UnknownOutcome):
                     raise
-                if number >= MIN_TRIES and isinstance(exc, NoServer) and not self._has_answered:
+                if attempt >= MIN_TRIES and isinstance(exc, NoServer) and not self._has_answered:
                     raise
-                self._outage.record_failure(began, exc)
+                self._outage.record_failure(start, exc)
             time.sleep(pause_s)
         try:
-            return self._attempt(method, *args, **more)
+            return self._attempt(method, *args, **kwargs)
         except (TransientError, UnknownOutcome) as exc:
             if patience_s <= READ_PATIENCE_S:
                 raise
-            away_s = time.monotonic() - began
-            raise type(exc)(f"{exc} It was tried for {format_duration(round(away_s))}.") from exc
+            elapsed_s = time.monotonic() - start
+            raise type(exc)(f"{exc} It was tried for {format_duration(round(elapsed_s))}.") from exc
 
     @staticmethod
     def pauses(patience_s: float) -> Iterator[float]:
         """Yield random, growing pauses between attempts until the patience ends."""
-        began = time.monotonic()
-        for number in itertools.count(1):
-            away_s = time.monotonic() - began
-            if away_s > patience_s and (number >= MIN_TRIES or away_s > READ_PATIENCE_S):
+        start = time.monotonic()
+        for attempt in itertools.count(1):
+            elapsed_s = time.monotonic() - start
+            if elapsed_s > patience_s and (attempt >= MIN_TRIES or elapsed_s > READ_PATIENCE_S):
                 return
-            longest_s = min(RETRY_DELAY_S * 2 ** (number - 1), MAX_RETRY_DELAY_S)
+            longest_s = min(RETRY_DELAY_S * 2 ** (attempt - 1), MAX_RETRY_DELAY_S)
             yield longest_s * random.uniform(0.5, 1.5)  # noqa: S311  jitter
 
-    def _attempt(self, method: Callable[..., Any], *args: Any, **more: Any) -> Any:
-        import urllib3.exceptions as net
+    def _attempt(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        import urllib3.exceptions as urllib3_errors
         from kfp_server_api import ApiException
 
         limits_s = (CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S)
         try:
-            found = method(*args, _request_timeout=limits_s, **more)
+            response = method(*args, _request_timeout=limits_s, **kwargs)
             self._has_answered = True
-            return found
+            return response
         # The client raises AttributeError on a TLS failure.
         except (ApiException, AttributeError) as exc:
             self._has_answered |= bool(getattr(exc, "status", None))
             raise self._translate_error(exc if hasattr(exc, "status") else exc.__context__) from exc
-        except (net.NewConnectionError, net.ConnectTimeoutError) as exc:
+        except (urllib3_errors.NewConnectionError, urllib3_errors.ConnectTimeoutError) as exc:
             hint = "Check the port forwarding, and `host` in rvlab.toml."
             raise NoServer(f"Kubeflow at {self.host} cannot be reached. {hint}") from exc
-        except net.ReadTimeoutError as exc:
+        except urllib3_errors.ReadTimeoutError as exc:
             raise RequestTimeout(
                 f"Kubeflow at {self.host} did not answer in {RESPONSE_TIMEOUT_S:g} s."
             ) from exc
-        except (net.HTTPError, OSError) as exc:
+        except (urllib3_errors.HTTPError, OSError) as exc:
             raise UnknownOutcome(
                 f"The connection to Kubeflow at {self.host} was lost before it answered."
             ) from exc
@@ -233,7 +234,7 @@ def _token(profile: Profile) -> str | None:
     if profile.token_env:
         token = os.environ.get(profile.token_env, "").strip()
         if not token:
-            raise EngineError(f"${profile.token_env}, which must hold the token, is not set.")
+            raise EngineError(f"${profile.token_env}, which must contain the token, is not set.")
         return token
     path = Path(os.environ.get("KF_PIPELINES_SA_TOKEN_PATH", TOKEN_FILE))
     return path.read_text().strip() if profile.host is None and path.is_file() else None

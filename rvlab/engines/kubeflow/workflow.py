@@ -23,7 +23,7 @@ _REASON = re.compile(r"^(?P<word>[A-Z][A-Za-z]+)(?=$|: | \()")
 
 @dataclass(frozen=True)
 class WorkflowReport:
-    """What a workflow says about its run.
+    """The failure or the wait of a run, according to its workflow.
 
     Args:
         step: The step whose pod failed or waits.
@@ -40,13 +40,14 @@ def report_failure(workflow: Mapping[str, Any]) -> WorkflowReport:
     """Report the first failure of a workflow that has ended.
 
     Kubeflow terminates a run by a deadline of 0 seconds, which remains in the workflow until the
-    run is retried. Its recorded states show a termination only if it was reported before the end.
+    run is retried. Kubeflow's history of states shows a termination only if it was reported before
+    the run ended.
     """
     is_terminated = _dict(workflow.get("spec")).get("activeDeadlineSeconds") == 0
-    failed = [one for one in _last_attempts(workflow) if one.get("phase") in FAILED_PHASES]
-    pods = [one for one in failed if one.get("type") == "Pod"] or failed
-    pods.sort(key=lambda one: str(one.get("finishedAt") or "9"))
-    first = next((one for one in pods if one.get("message")), pods[0] if pods else {})
+    failed = [node for node in _last_attempts(workflow) if node.get("phase") in FAILED_PHASES]
+    pods = [node for node in failed if node.get("type") == "Pod"] or failed
+    pods.sort(key=lambda node: str(node.get("finishedAt") or "9"))
+    first = next((node for node in pods if node.get("message")), pods[0] if pods else {})
     step, message = _step_of(first), str(first.get("message") or "")
     message = message or str(_dict(workflow.get("status")).get("message") or "")
     return WorkflowReport(step, _reason(step, message), is_terminated)
@@ -55,11 +56,11 @@ def report_failure(workflow: Mapping[str, Any]) -> WorkflowReport:
 def report_waiting(workflow: Mapping[str, Any]) -> WorkflowReport:
     """Report why a pod of a workflow has not started, such as a missing image."""
     pods = [
-        one
-        for one in _last_attempts(workflow)
-        if one.get("phase") == "Pending" and one.get("type") == "Pod" and one.get("message")
+        node
+        for node in _last_attempts(workflow)
+        if node.get("phase") == "Pending" and node.get("type") == "Pod" and node.get("message")
     ]
-    latest = max(pods, key=lambda one: str(one.get("startedAt") or ""), default={})
+    latest = max(pods, key=lambda node: str(node.get("startedAt") or ""), default={})
     step = _step_of(latest)
     return WorkflowReport(step, _reason(step, str(latest.get("message") or "")))
 
@@ -67,28 +68,28 @@ def report_waiting(workflow: Mapping[str, Any]) -> WorkflowReport:
 def report_from_tasks(run: api.V2beta1Run) -> WorkflowReport:
     """Report the step that failed, without a reason: task details have no messages."""
     tasks = (run.run_details.task_details if run.run_details else None) or ()
-    named = [
+    failed_steps = [
         (str(task.end_time), step)
         for task in tasks
         if task.state == "FAILED" and (step := _step_named(str(task.display_name)))
     ]
-    return WorkflowReport(min(named)[1] if named else None)
+    return WorkflowReport(min(failed_steps)[1] if failed_steps else None)
 
 
 def _last_attempts(workflow: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the nodes of a workflow without attempts that were followed by another one."""
-    nodes = [_dict(one) for one in _dict(_dict(workflow.get("status")).get("nodes")).values()]
+    """Return the nodes of a workflow, of repeated nodes only the last attempt."""
+    nodes = [_dict(node) for node in _dict(_dict(workflow.get("status")).get("nodes")).values()]
     last: dict[str, int] = {}
     for name, number in map(_attempt_of, nodes):
         last[name] = max(number, last.get(name, 0))
-    return [one for one in nodes if last[_attempt_of(one)[0]] == _attempt_of(one)[1]]
+    return [node for node in nodes if last[_attempt_of(node)[0]] == _attempt_of(node)[1]]
 
 
 def _attempt_of(node: Mapping[str, Any]) -> tuple[str, int]:
-    """Return the name of a node without the number of its attempt, and that number."""
+    """Return the name of a node without the number of its attempt, and the number."""
     name = str(node.get("name") or node.get("id"))
-    found = _ATTEMPT.match(name)
-    return (found["name"], int(found["number"])) if found else (name, 0)
+    match = _ATTEMPT.match(name)
+    return (match["name"], int(match["number"])) if match else (name, 0)
 
 
 def _step_of(node: Mapping[str, Any]) -> str | None:
@@ -108,9 +109,9 @@ def _reason(step: str | None, message: str) -> str | None:
     if not text:
         return None
     if step:
-        word = _REASON.match(text)
-        end = word.end() if word else 0
-        text = f"{text[:end]} in {step}{text[end:]}" if word else f"{step}: {text}"
+        match = _REASON.match(text)
+        end = match.end() if match else 0
+        text = f"{text[:end]} in {step}{text[end:]}" if match else f"{step}: {text}"
     return text if len(text) <= MAX_MESSAGE_CHARS else f"{text[: MAX_MESSAGE_CHARS - 3]}..."
 
 
