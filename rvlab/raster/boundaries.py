@@ -6,7 +6,7 @@ pixel of another class, or the outside of the scene, is at most `distance_px` ro
 the pixels that an erosion with a square removes, as in the authors' code.
 
 A strip is packed to one bit per pixel and bit of the class ids, so that an operation on a word of
-64 bits is one on 64 pixels, for all classes at once.
+64 bits processes 64 pixels of one bit plane, and the planes together hold all classes.
 """
 
 from __future__ import annotations
@@ -94,9 +94,9 @@ class SceneBoundaries:
             self._add(self._pack(truth[rows], guess[rows], mask))
 
     def finish(self) -> NDArray[np.int64]:
-        """Return the pixels near the contours of each class, shape (3, classes).
+        """Return the numbers of pixels near the contours of each class, shape (3, classes).
 
-        Those of the labels, of the prediction, and of both.
+        The rows are: near a contour of the labels, of the prediction, and of both.
         """
         _, _, words = self._rows.shape
         self._add(np.zeros((self._planes, self._reach, words), np.uint64))
@@ -140,7 +140,7 @@ class SceneBoundaries:
         return out
 
     def _add(self, more: Words) -> None:
-        """Count the rows whose neighbours below are known now, and retain the last rows."""
+        """Count the rows whose neighbours below are complete; retain the last rows."""
         rows = np.concatenate([self._rows, more], axis=1)
         self._rows = rows[:, -2 * self._reach :]
         if rows.shape[1] <= 2 * self._reach:
@@ -153,10 +153,10 @@ class SceneBoundaries:
         near_truth &= sides[0][-1, inner]
         near_guess &= sides[1][-1, inner]
         for class_id in range(len(self.classes)):
-            ours = near_truth & _of_class(sides[0][:-1, inner], class_id)
-            theirs = near_guess & _of_class(sides[1][:-1, inner], class_id)
-            found = (ours, theirs, ours & theirs)
-            self._counts[:, class_id] += [_count_bits(one) for one in found]
+            true = near_truth & _of_class(sides[0][:-1, inner], class_id)
+            predicted = near_guess & _of_class(sides[1][:-1, inner], class_id)
+            masks = (true, predicted, true & predicted)
+            self._counts[:, class_id] += [_count_bits(mask) for mask in masks]
 
 
 def _pack_rows(mask: NDArray[Any], out: Words) -> None:
@@ -168,11 +168,12 @@ def _pack_rows(mask: NDArray[Any], out: Words) -> None:
 
 
 def _near_contours(planes: Words, reach: int) -> Words:
-    """Return the pixels of which a neighbour within `reach` rows and columns differs in a plane.
+    """Return the pixels that have a different pixel within `reach` rows and columns in any plane.
 
     Args:
         planes: Shape (planes, rows, words).
-        reach: The distance; the first and last rows, as many, are only neighbours.
+        reach: The distance, in pixels. The first and last `reach` rows are only neighbours, and are
+            not in the result.
     """
     across = np.bitwise_or.reduce(planes ^ _shift(planes, 1))
     down = np.bitwise_or.reduce(planes[:, 1:] ^ planes[:, :-1])
@@ -198,11 +199,11 @@ def _shift(words: Words, by: int) -> Words:
     whole, rest = divmod(abs(by), _WORD_BITS)
     bits, others = np.uint64(rest), np.uint64(_WORD_BITS - rest)
     if whole:
-        moved, kept = np.zeros_like(words), max(0, words.shape[-1] - whole)
+        moved, remaining = np.zeros_like(words), max(0, words.shape[-1] - whole)
         if by > 0:
-            moved[..., whole:] = words[..., :kept]
+            moved[..., whole:] = words[..., :remaining]
         else:
-            moved[..., :kept] = words[..., whole:]
+            moved[..., :remaining] = words[..., whole:]
         words = moved
     out: Words = words << bits if by > 0 else words >> bits
     if rest and by > 0:
@@ -221,6 +222,6 @@ def _of_class(planes: Words, class_id: int) -> Words:
 
 
 def _count_bits(words: Words) -> int:
-    if hasattr(np, "bitwise_count"):  # from numpy 2.0 on
+    if hasattr(np, "bitwise_count"):  # numpy 2.0 or newer
         return int(np.bitwise_count(words).sum(dtype=np.uint64))
     return int.from_bytes(words.tobytes(), "little").bit_count()

@@ -28,7 +28,7 @@ def rectangles(bounds: Bounds) -> NDArray[Any]:
 
 
 def overlap_areas(bounds: Bounds, area: Bounds) -> NDArray[np.float64]:
-    """Return the overlap of rectangles with others, row by row, or with one; in square pixels."""
+    """Return the overlap of pairs of rectangles, or of all with one rectangle, in square pixels."""
     sides = np.minimum(bounds[..., 2:], area[..., 2:]) - np.maximum(bounds[..., :2], area[..., :2])
     return np.asarray(np.prod(np.maximum(sides, 0), axis=-1))
 
@@ -88,14 +88,14 @@ def box_overlaps(truth: Bounds, guess: Bounds) -> tuple[IndexArray, IndexArray, 
 def match_by_score(
     truth: IndexArray, guess: IndexArray, iou: Bounds, scores: Bounds, threshold: float
 ) -> tuple[IndexArray, IndexArray]:
-    """Match predictions with labels as COCO does: the one with the highest score chooses first.
+    """Match predictions with labels as COCO does: the highest score chooses first.
 
-    It chooses the label with the highest IoU, at least `threshold`, among those that no prediction
-    has chosen. Of equal scores the first prediction chooses first; of equal IoUs it chooses the
-    last label.
+    A prediction chooses the label with the highest IoU, at least `threshold`, among the labels that
+    no earlier prediction has chosen. Of equal scores the first prediction chooses first; of equal
+    IoUs it chooses the last label.
 
     Args:
-        truth: Index of the label of each pair that may match: those of one class that overlap.
+        truth: Index of the label of each pair of the same class that overlaps.
         guess: Index of the prediction of each pair.
         iou: IoU of each pair.
         scores: Scores of all predictions; NaN sorts last.
@@ -107,7 +107,7 @@ def match_by_score(
     rank = np.empty(len(scores), np.int64)
     rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
     near = np.flatnonzero(iou >= min(threshold, 1 - 1e-10))
-    # Of each prediction the preferred label comes first.
+    # The preferred label of each prediction comes first.
     near = near[np.lexsort((-truth[near], -iou[near], rank[guess[near]]))]
     chosen: dict[int, int] = {}
     matched = set()

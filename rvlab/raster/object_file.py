@@ -1,8 +1,8 @@
 """TIFFs on S3: obstore requests the bytes, several ranges at once, and GDAL opens them.
 
 All threads share the connections of the store, and ranges that are close together are one request.
-GDAL's own reader of S3 opens connections in each thread and merges only adjacent ranges. What GDAL
-decodes is the same, whichever reads.
+GDAL's own reader of S3 opens connections in each thread and merges only adjacent ranges. Both
+readers yield the same pixels.
 
 Imported only when a raster on S3 is opened, as it imports rasterio.
 """
@@ -30,11 +30,11 @@ PAGE_BYTES = 16384
 """Bytes of a read of metadata; the first page holds the header of a copy of 10,000 x 10,000 px."""
 
 _NAME = "raster.tif"
-"""What GDAL calls the file; it has no files beside it."""
+"""Name of the file for GDAL; GDAL sees no other files in its folder."""
 
 
 class ObjectHead:
-    """The size of an object on S3, and those of its bytes that hold metadata.
+    """The size of an object on S3, and a cache of its small reads, such as metadata.
 
     Args:
         store: The store of the object.
