@@ -86,8 +86,8 @@ def confusion_matrix(
         known &= inside
     if number <= 16:  # pairs fit into a byte
         codes = np.asarray(truth * number + prediction, np.uint8)
-        found = count_values(codes if known.all() else codes[known])
-        return found[: number * number].reshape(number, number)
+        occurrences = count_values(codes if known.all() else codes[known])
+        return occurrences[: number * number].reshape(number, number)
     pairs = truth[known].astype(np.int64) * number + prediction[known]
     return np.bincount(pairs, minlength=number * number).reshape(number, number)
 
@@ -134,7 +134,8 @@ def detection_counts(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Counts:
     """Return the counts of an object detection, which has no confusion matrix.
 
     Precision, recall, F1 and their macro averages accept them in place of a matrix. IoU and
-    accuracy do not: a detection has no true negatives, and its "IoU" is that of two boxes.
+    accuracy need a confusion matrix: a detection has no true negatives, and its IoU is the overlap
+    of two boxes.
 
     Args:
         tp: Predicted boxes that match a true box, shape ``(..., K)``.
@@ -218,21 +219,25 @@ def iou(cm: ArrayLike, *, ignore: int | None = None) -> Floats:
 
 
 def macro_precision(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
-    """Return the mean precision of the classes that occur; one never predicted counts as 0.
+    """Return the mean precision of the classes that occur.
+
+    A class that is never predicted counts as 0.
 
     Arguments and errors as `precision`; shape ``(...)``, NaN where no class occurs.
     """
-    each = counts(of, ignore=ignore)
-    return _macro(precision(each), each)
+    class_counts = counts(of, ignore=ignore)
+    return _macro(precision(class_counts), class_counts)
 
 
 def macro_recall(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
-    """Return the mean recall of the classes that occur; one absent from the truth counts as 0.
+    """Return the mean recall of the classes that occur.
+
+    A class that is absent from the truth counts as 0.
 
     Arguments and errors as `precision`; shape ``(...)``, NaN where no class occurs.
     """
-    each = counts(of, ignore=ignore)
-    return _macro(recall(each), each)
+    class_counts = counts(of, ignore=ignore)
+    return _macro(recall(class_counts), class_counts)
 
 
 def macro_f1(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
@@ -240,8 +245,8 @@ def macro_f1(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
 
     Arguments and errors as `precision`; shape ``(...)``, NaN where no class occurs.
     """
-    each = counts(of, ignore=ignore)
-    return _macro(f1(each), each)
+    class_counts = counts(of, ignore=ignore)
+    return _macro(f1(class_counts), class_counts)
 
 
 def mean_iou(cm: ArrayLike, *, ignore: int | None = None) -> Floats:
@@ -290,8 +295,8 @@ def none_if_nan(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else float(value)
 
 
-def _macro(values: Floats, each: Counts) -> Floats:
-    occurs = (each.tp + each.fp + each.fn) > 0
+def _macro(values: Floats, class_counts: Counts) -> Floats:
+    occurs = (class_counts.tp + class_counts.fp + class_counts.fn) > 0
     return ratio(np.nan_to_num(values).sum(axis=-1), occurs.sum(axis=-1))
 
 

@@ -1,11 +1,11 @@
 """Metrics of objects: true and predicted components of masks, or boxes, matched one to one.
 
-Precision, recall and F1 of objects are those of `rvlab.metrics`, from the counts of objects:
-SpaceNet's metric is the F1 at an IoU of 0.5 (Van Etten, Lindenbaum and Bacastow, "SpaceNet: A
-remote sensing dataset and challenge series", arXiv:1807.01232). Average precision is that of COCO
-(Lin et al., "Microsoft COCO: Common objects in context", ECCV 2014, and its evaluation code): the
-mean, over 101 values of recall from 0 to 1, of the highest precision at that recall or a larger
-one. mAP is its mean over the IoUs 0.50, 0.55, … 0.95 and over the classes that have true objects.
+`rvlab.metrics` computes precision, recall and F1 from the counts of objects. SpaceNet's metric is
+the F1 at an IoU of 0.5 (Van Etten, Lindenbaum and Bacastow, "SpaceNet: A remote sensing dataset
+and challenge series", arXiv:1807.01232). Average precision is defined as in COCO (Lin et al.,
+"Microsoft COCO: Common objects in context", ECCV 2014, and its evaluation code): the mean, over
+101 values of recall from 0 to 1, of the highest precision at that recall or a larger one. mAP is
+its mean over the IoUs 0.50, 0.55, … 0.95 and over the classes that have true objects.
 
 **Detections per image.** COCO counts the 100 highest scores of a class in each photo. A scene of a
 thousand trees would have a recall of at most 0.1, so no limit is the default here. With
@@ -35,7 +35,7 @@ class ScoredObjects:
     """True and predicted objects, one value per object.
 
     Args:
-        is_truth: Whether the object is a true one; otherwise it is predicted.
+        is_truth: True for objects of the labels, False for predicted objects.
         scenes: The number of the object's scene, from 0.
         class_ids: The number of its class, from 0.
         scores: The score of a predicted object; NaN sorts last.
@@ -52,7 +52,7 @@ class ScoredObjects:
 
     @property
     def has_ranking(self) -> bool:
-        """Whether predictions have scores, or there are none."""
+        """Whether at least one prediction has a score, or no object is predicted."""
         scores = self.scores[~self.is_truth]
         return not len(scores) or not np.isnan(scores).all()
 
@@ -64,11 +64,11 @@ class ScoredObjects:
         """Count true positives, false positives and false negatives of each class.
 
         Args:
-            matched: Whether each object is matched, such as `matches` returns it.
+            matched: Mask of the matched objects, as `matches` returns it.
         """
         tp, fp, fn = (
-            np.bincount(self.class_ids[those], minlength=self.classes)
-            for those in (
+            np.bincount(self.class_ids[mask], minlength=self.classes)
+            for mask in (
                 ~self.is_truth & matched,
                 ~self.is_truth & ~matched,
                 self.is_truth & ~matched,
@@ -87,7 +87,8 @@ class ScoredObjects:
 
         Args:
             class_id: The class.
-            max_detections: How many with the highest scores count in each scene; None counts all.
+            max_detections: Number of predictions, from the highest score, that count in each
+                scene; None counts all.
         """
         at = np.flatnonzero(~self.is_truth & (self.class_ids == class_id))
         at = at[np.argsort(-self.scores[at], kind="stable")]
@@ -128,14 +129,14 @@ class ScoredObjects:
         return np.mean(each, axis=0) if each else np.full(len(RECALLS), np.nan)
 
     def mean_average_precisions(self, max_detections: int | None = None) -> dict[str, float]:
-        """Return ``mAP``, the mean over classes and thresholds, and ``mAP50``, that at 0.50.
+        """Return ``mAP``, the mean over classes and thresholds, and ``mAP50``, at IoU 0.50.
 
         Args:
             max_detections: See `rank_predictions`.
 
         Returns:
-            An empty dict if no prediction has a score, or there are no true objects. Without any
-            predictions both are 0.
+            An empty dict if there are predictions but none has a score, or if there are no true
+            objects. Both values are 0 if there are true objects and no predictions.
         """
         if not self.has_ranking:
             return {}
@@ -149,10 +150,10 @@ class ScoredObjects:
         """Return `count_error` of the numbers of objects of each class in each scene."""
         code = self.scenes * self.classes + self.class_ids
         most = int(code.max()) + 1 if len(code) else 0
-        said, true = (
+        predicted, true = (
             np.bincount(code[side], minlength=most) for side in (~self.is_truth, self.is_truth)
         )
-        return count_error(said, true)
+        return count_error(predicted, true)
 
 
 def precision_recall_points(

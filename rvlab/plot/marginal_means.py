@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from rvlab.plot._style.theme import HueMapping
 
 MAX_UNBINNED_VALUES = 12
-"""Maximum number of different values with a mean each; more values are binned."""
+"""Maximum number of different x values that have their own mean; more values are binned."""
 
 RUNS_PER_BIN, MIN_BINS, MAX_BINS = 5, 3, 8
 """Minimum number of runs per bin; minimum and maximum number of bins."""
 
 
 MAX_TRENDS = 6
-"""Maximum number of colors with a trend each."""
+"""Maximum number of colors that have their own trend."""
 
 _WIDE, _WIDEST = 0.6, 0.84  # share of a category's width, for up to two trends and for more
 
@@ -35,7 +35,7 @@ class Trend:
     """Means along an axis.
 
     Args:
-        at: Positions on the x axis: a value, or the median of a bin.
+        at: Positions on the x axis: a value, or the median x of the runs in a bin.
         mean: Means.
         sd: Sample standard deviations, with n − 1; NaN for a single run.
         n: Numbers of runs.
@@ -78,11 +78,13 @@ def marginal_means(
         is_binned = True
     else:
         return None
-    each = pd.DataFrame({"x": x_values.to_numpy(), "y": y_values.to_numpy()}).groupby(groups)
-    count = each["y"].count()
+    grouped = pd.DataFrame({"x": x_values.to_numpy(), "y": y_values.to_numpy()}).groupby(groups)
+    count = grouped["y"].count()
     if len(count) < 2:
         return None
-    return Trend(each["x"].median(), each["y"].mean(), each["y"].std(ddof=1), count, is_binned)
+    return Trend(
+        grouped["x"].median(), grouped["y"].mean(), grouped["y"].std(ddof=1), count, is_binned
+    )
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def trends_by_hue(
     is_categorical: bool,
     theme_colors: ThemeColors = ON_LIGHT,
 ) -> TrendSet | None:
-    """Compute a trend per color if at least two colors have enough runs, else one for all runs.
+    """Compute a trend per color if at least two colors have enough runs, else one trend.
 
     Args:
         x_values: The runs' positions on the x axis.

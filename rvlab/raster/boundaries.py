@@ -6,7 +6,7 @@ pixel of another class, or the outside of the scene, is at most `distance_px` ro
 the pixels that an erosion with a square removes, as in the authors' code.
 
 A strip is packed to one bit per pixel and bit of the class ids, so that an operation on a word of
-64 bits is one on 64 pixels, for all classes at once.
+64 bits processes 64 pixels of one bit plane, and the planes together hold all classes.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class SceneBoundaries:
         return out
 
     def _add(self, more: Words) -> None:
-        """Count the rows whose neighbours below are known now, and retain the last rows."""
+        """Count the rows whose neighbours below are complete; retain the last rows."""
         rows = np.concatenate([self._rows, more], axis=1)
         self._rows = rows[:, -2 * self._reach :]
         if rows.shape[1] <= 2 * self._reach:
@@ -153,10 +153,10 @@ class SceneBoundaries:
         near_truth &= sides[0][-1, inner]
         near_guess &= sides[1][-1, inner]
         for class_id in range(len(self.classes)):
-            ours = near_truth & _of_class(sides[0][:-1, inner], class_id)
-            theirs = near_guess & _of_class(sides[1][:-1, inner], class_id)
-            found = (ours, theirs, ours & theirs)
-            self._counts[:, class_id] += [_count_bits(one) for one in found]
+            true = near_truth & _of_class(sides[0][:-1, inner], class_id)
+            predicted = near_guess & _of_class(sides[1][:-1, inner], class_id)
+            masks = (true, predicted, true & predicted)
+            self._counts[:, class_id] += [_count_bits(mask) for mask in masks]
 
 
 def _pack_rows(mask: NDArray[Any], out: Words) -> None:
@@ -199,11 +199,11 @@ def _shift(words: Words, by: int) -> Words:
     whole, rest = divmod(abs(by), _WORD_BITS)
     bits, others = np.uint64(rest), np.uint64(_WORD_BITS - rest)
     if whole:
-        moved, kept = np.zeros_like(words), max(0, words.shape[-1] - whole)
+        moved, remaining = np.zeros_like(words), max(0, words.shape[-1] - whole)
         if by > 0:
-            moved[..., whole:] = words[..., :kept]
+            moved[..., whole:] = words[..., :remaining]
         else:
-            moved[..., :kept] = words[..., whole:]
+            moved[..., :remaining] = words[..., whole:]
         words = moved
     out: Words = words << bits if by > 0 else words >> bits
     if rest and by > 0:
@@ -222,6 +222,6 @@ def _of_class(planes: Words, class_id: int) -> Words:
 
 
 def _count_bits(words: Words) -> int:
-    if hasattr(np, "bitwise_count"):  # from numpy 2.0 on
+    if hasattr(np, "bitwise_count"):  # numpy 2.0 or newer
         return int(np.bitwise_count(words).sum(dtype=np.uint64))
     return int.from_bytes(words.tobytes(), "little").bit_count()

@@ -53,12 +53,12 @@ def read_joined(
     Args:
         source: The source.
         window: Function that returns the window from the grid of the primary raster.
-        choose: Function that returns the channels to read, of that number of joined channels.
+        choose: Function that returns the channels to read, from the number of joined channels.
         max_px: Longest side of the result, in pixels.
 
     Returns:
         A chip on the grid of the primary raster. If the rasters have several dtypes, its array has
-        the one that holds all their values.
+        the dtype that holds all their values.
 
     Raises:
         RasterError: If a raster of the chosen channels cannot be read.
@@ -137,7 +137,7 @@ def _is_same(one: Grid, other: Grid) -> bool:
 def _read_resampled(
     files: Files, own: Grid, bands: list[int], part: Grid, shape: tuple[int, int]
 ) -> Chip:
-    """Read the place of a window in another raster; outside of it, pixels have no data."""
+    """Read the area of a window from another raster; pixels outside that raster are masked."""
     from rasterio.enums import Resampling
 
     there = _window_there(own, part)

@@ -28,7 +28,7 @@ def rectangles(bounds: Bounds) -> NDArray[Any]:
 
 
 def overlap_areas(bounds: Bounds, area: Bounds) -> NDArray[np.float64]:
-    """Return the overlap of rectangles with others, row by row, or with one; in square pixels."""
+    """Return the overlap of pairs of rectangles, or of all with one rectangle, in square pixels."""
     sides = np.minimum(bounds[..., 2:], area[..., 2:]) - np.maximum(bounds[..., :2], area[..., :2])
     return np.asarray(np.prod(np.maximum(sides, 0), axis=-1))
 
@@ -107,7 +107,7 @@ def match_by_score(
     rank = np.empty(len(scores), np.int64)
     rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
     near = np.flatnonzero(iou >= min(threshold, 1 - 1e-10))
-    # Of each prediction the preferred label comes first.
+    # The preferred label of each prediction comes first.
     near = near[np.lexsort((-truth[near], -iou[near], rank[guess[near]]))]
     chosen: dict[int, int] = {}
     matched = set()

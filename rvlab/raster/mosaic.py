@@ -37,7 +37,7 @@ _lock = Lock()
 
 @dataclass(frozen=True)
 class RasterHeader:
-    """What a VRT needs of one of its files.
+    """The properties of a file that a VRT needs.
 
     Args:
         path: Path as GDAL opens it.

@@ -34,7 +34,7 @@ _NAME = "raster.tif"
 
 
 class ObjectHead:
-    """The size of an object on S3, and those of its bytes that hold metadata.
+    """The size of an object on S3, and a cache of its small reads, such as metadata.
 
     Args:
         store: The store of the object.

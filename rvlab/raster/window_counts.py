@@ -146,7 +146,7 @@ def strips(
     """Yield strips of a scene, of complete windows and at most `most_px` pixels if possible.
 
     Their rows are a multiple of `STRIP_ROWS`, as Raster Vision writes, so that no block is read
-    twice. With `unit_px` they are a multiple of that, whatever the windows are.
+    twice. With `unit_px` they are a multiple of `unit_px`, regardless of the windows.
     """
     unit = unit_px or max(window_side_px(width, height), STRIP_ROWS)
     rows = max(1, most_px // width // unit) * unit

@@ -79,7 +79,7 @@ class GridOptions:
 
 @dataclass(frozen=True)
 class GridRow:
-    """A window of a scene, and the run whose image and labels are shown of it."""
+    """A window of a scene, and the run from which its image and labels are read."""
 
     scene: str
     window: raster.Window | None
@@ -109,7 +109,7 @@ class GridRow:
         return self.labels.scene.task
 
     def has_pixels_outside_areas(self) -> bool:
-        """Return whether the row has areas of interest, and some pixels of it are outside."""
+        """Return whether some pixels of the row are outside its areas of interest."""
         inside = try_read(lambda: self.labels.labelled(self.clipped_window, max_px=_AREA_PX))
         return isinstance(inside, np.ndarray) and not bool(inside.all())
 

@@ -51,8 +51,8 @@ class RowReader:
     """Reader of the cells of a grid, with a task and separate datasets for each cell.
 
     Args:
-        pool: The thread pool. It starts tasks in order. Tasks are submitted after those that they
-            wait for, so that the pool cannot deadlock.
+        pool: The thread pool. It starts tasks in order. A task is submitted after the tasks that it
+            waits for, so that the pool cannot deadlock.
         sources: The runs.
         options: The options of the grid.
     """
@@ -67,8 +67,8 @@ class RowReader:
         """Submit the cells of all rows, shared images and truth first."""
         first = [self._submit_shared(grid_row) for grid_row in grid_rows]
         return [
-            self._submit_row(grid_row, *found)
-            for grid_row, found in zip(grid_rows, first, strict=True)
+            self._submit_row(grid_row, *shared)
+            for grid_row, shared in zip(grid_rows, first, strict=True)
         ]
 
     def _submit_shared(self, grid_row: GridRow) -> tuple[Future[Any] | None, Future[Any]]:
