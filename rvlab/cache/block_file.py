@@ -50,7 +50,7 @@ class BlockDamaged(ValueError):
     """A file is not a block, or its content does not match the digest in its name."""
 
 
-def encode(block: RowBlock) -> pa.Buffer:
+def encode_block(block: RowBlock) -> pa.Buffer:
     """Return a block as uncompressed bytes."""
     import pyarrow as pa
 
@@ -92,11 +92,11 @@ def write_block(block: RowBlock, out: Any) -> None:
         out.write(bytes(-size % _ALIGNMENT))
 
 
-def decode(data: Any) -> RowBlock:
+def decode_block(data: Any) -> RowBlock:
     """Read a block from its bytes, without copying the rows.
 
     Args:
-        data: What `encode` returned, as anything with the buffer protocol.
+        data: What `encode_block` returned, as anything with the buffer protocol.
 
     Raises:
         BlockDamaged: If it is not a block, or its streams do not agree.
@@ -124,7 +124,7 @@ def decode(data: Any) -> RowBlock:
     return RowBlock(rows, keys, etags, counts, shared_block_names)
 
 
-def compress(data: pa.Buffer) -> bytes:
+def compress_block(data: pa.Buffer) -> bytes:
     """Return a block's bytes as they are stored beside the runs."""
     import pyarrow as pa
 
@@ -132,8 +132,8 @@ def compress(data: pa.Buffer) -> bytes:
     return _SHARED.pack(_MAGIC, len(data)) + body
 
 
-def decompress(data: bytes) -> pa.Buffer:
-    """Return the bytes of a block that `compress` compressed.
+def decompress_block(data: bytes) -> pa.Buffer:
+    """Return the bytes of a block that `compress_block` compressed.
 
     Raises:
         BlockDamaged: If they are not a block, or larger than `MAX_BLOCK_BYTES`.

@@ -104,7 +104,7 @@ class LocalRowCache:
             return None
         try:
             block_file.check_digest(name, self._context, data)
-            block = block_file.check_key_count(name, block_file.decode(data))
+            block = block_file.check_key_count(name, block_file.decode_block(data))
         except BlockDamaged as exc:
             self.remove([name])
             warn_user(

@@ -86,7 +86,7 @@ class SharedRowCache:
         try:
             data = self._bytes(f"{self._prefix}{name}")
             block_file.check_digest(name, self.table, data)
-            block = block_file.decode(block_file.decompress(data))
+            block = block_file.decode_block(block_file.decompress_block(data))
             block_file.check_key_count(name, block)
         except RvlabError:
             return None
@@ -118,10 +118,10 @@ class SharedRowCache:
         Raises:
             StoreError: If the store refuses, for instance because it is read-only.
         """
-        data = block_file.encode(block.with_shared_block_names([None] * len(block)))
+        data = block_file.encode_block(block.with_shared_block_names([None] * len(block)))
         if len(data) > block_file.MAX_BLOCK_BYTES or len(block.table) > block_file.MAX_ROWS:
             return None
-        compressed = block_file.compress(data)
+        compressed = block_file.compress_block(data)
         if len(compressed) > block_file.MAX_FILE_BYTES:
             return None
         name = block_file.block_file_name(len(block), self.table, compressed, "zst")

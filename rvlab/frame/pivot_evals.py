@@ -18,7 +18,7 @@ _CLASS_TO_OVERALL = {"iou": "mean_iou"}  # metric of a class -> its name over al
 _OVERALL_TO_CLASS = {over: one for one, over in _CLASS_TO_OVERALL.items()}
 
 
-class MetricPivot(NamedTuple):
+class EvalsPivot(NamedTuple):
     """A metric by run, and by class or scene.
 
     Attributes:
@@ -34,13 +34,13 @@ class MetricPivot(NamedTuple):
     metric: str
 
 
-def pivot_metric(
+def pivot_evals(
     evals: pd.DataFrame,
     columns: Literal["class", "scene"],
     metric: str,
     group: str,
     of: str | None = None,
-) -> MetricPivot:
+) -> EvalsPivot:
     """Pivot a metric of the runs that have it to one column per class or scene.
 
     Args:
@@ -82,6 +82,6 @@ def pivot_metric(
     order = pd.Index(each["run"].unique(), name="run")
     cells = cells.reindex(index=order, columns=each[columns].unique().tolist())
     cells.columns = pd.Index([str(c) for c in cells.columns], dtype=object, name=columns)
-    return MetricPivot(
+    return EvalsPivot(
         cells, all_of_them.set_index("run")["value"].astype(float).reindex(order), name
     )
