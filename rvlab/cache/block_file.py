@@ -27,13 +27,13 @@ FORMAT = 3
 """Number of the format of blocks; blocks of other formats are not read."""
 
 MAX_FILE_BYTES = 256 * 2**20
-"""Largest block file in the store."""
+"""Maximum size in bytes of a block file in the store."""
 
 MAX_BLOCK_BYTES = 512 * 2**20
-"""Largest block in the store before compression."""
+"""Maximum size in bytes of a shared block before compression."""
 
 MAX_ROWS = 50_000_000
-"""Most rows of a block."""
+"""Maximum number of rows of a block."""
 
 FILE_NAME = re.compile(r"(\d{9})-[0-9a-f]{32}\.(arrow|zst)")
 """File names of blocks: number of keys, digest, and format."""
@@ -160,7 +160,8 @@ class ContentAddressedFile:
 
     Args:
         key_count: The number of keys of the block.
-        context: The table of the block, so that the same content has another name in another one.
+        context: Text that identifies the table of the block. It is part of the digest, so that the
+            same content has different names in different tables.
         file: Receives the content; None only computes the name.
     """
 
@@ -193,7 +194,7 @@ def check_digest(name: str, context: str, data: Any) -> None:
     """Check the content of a block file against its name.
 
     Raises:
-        BlockDamaged: If the digest in the name is that of another content.
+        BlockDamaged: If the content does not have the digest in the name.
     """
     if block_file_name(key_count_in_name(name), context, data, name.rpartition(".")[2]) != name:
         raise BlockDamaged("its content does not have the digest in its name")
@@ -242,7 +243,10 @@ def _split_streams(buffer: pa.Buffer) -> Sequence[pa.Buffer]:
 
 
 def _read_stream(stream: pa.Buffer) -> pa.Table:
-    """Read an Arrow IPC stream that allocates nothing: plain types, no compression."""
+    """Read an Arrow IPC stream without allocating memory for its values.
+
+    Only plain types without compression are accepted, because other streams need new memory.
+    """
     import pyarrow as pa
 
     messages = list(pa.ipc.MessageReader.open_stream(stream))

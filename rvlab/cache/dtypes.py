@@ -25,14 +25,17 @@ def cast_or_missing(column: Sequence[Any], dtype: Any) -> pd.Series[Any]:
 
 
 def fits_64_bits(value: Any, dtype: Any) -> bool:
-    """Return whether a number fits in 64 bits."""
+    """Return whether an integer fits in a column of the dtype `WHOLE` or float64.
+
+    Values that are not integers always fit.
+    """
     if isinstance(value, int):
         return -(2**63) <= value < 2**63 if dtype == WHOLE else abs(value) < 2**1023
     return True
 
 
 def is_exact_as_float64(value: Any) -> bool:
-    """Return whether a number, or None, is exact as a float64."""
+    """Return whether float64 represents a number exactly; True for None."""
     return not isinstance(value, int) or int(float(value)) == value
 
 

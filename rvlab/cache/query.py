@@ -39,9 +39,9 @@ _T = TypeVar("_T")
 
 
 class Prefetcher:
-    """Calls that run in threads, each with a name by which its result is requested later.
+    """Runs calls in threads; the result of a call is requested later by the name of the call.
 
-    An unneeded call costs time but never changes a table, since its result is not requested.
+    A call whose result is never requested costs time but cannot change a table.
     """
 
     def __init__(self) -> None:
@@ -53,12 +53,12 @@ class Prefetcher:
         return self._pool.submit(call, *args)
 
     def start(self, name: Hashable, call: Callable[..., Any], *args: Any) -> None:
-        """Start a call unless one of that name has been started."""
+        """Start a call unless a call of that name has been started."""
         if name not in self._started:
             self._started[name] = self.submit(call, *args)
 
     def result(self, name: Hashable, call: Callable[..., _T], *args: Any) -> _T:
-        """Return the result of the call of that name, or call now."""
+        """Return the result of the call of that name; if none has been started, call now."""
         started: Future[_T] | None = self._started.get(name)
         return started.result() if started else call(*args)
 
@@ -134,10 +134,11 @@ class Query:
 
         Args:
             experiments: Names of experiments; None lists all.
-            prefetch: Whether to prefetch; False makes fewer requests, for the ids alone.
+            prefetch: Whether to prefetch; False makes fewer requests, for a caller that needs only
+                the ids.
 
         Returns:
-            The listings of those that have runs.
+            The listings of the experiments that have runs.
 
         Raises:
             StoreError: If the store does not answer or refuses.
@@ -166,7 +167,7 @@ class Query:
                 boundaries = page_boundaries(known[name] or ())
             split = self.store.listing_ranges(end_record_keys(name, boundaries))
             ranges += [(name, start, end) for start, end in split.items()]
-        # List active runs before ended ones, so that a run that ends meanwhile is in one of them.
+        # List active runs first: a run that ends between the two is then in both listings.
         going = {name: list(future.result()) for name, future in active.items()}
         ended: dict[str, EtagByKey] = {name: {} for name in names}
         pages: list[Future[EtagByKey]] = []
@@ -196,7 +197,7 @@ class Query:
         self.prefetch_annotations(experiments)
 
     def look_up_runs(self, runs: Sequence[Run]) -> list[RunListing]:
-        """Look up runs by name, whether they exist or not.
+        """Return the listings of runs, whether the runs exist or not.
 
         Returns:
             One listing for each experiment, or more where the order of the runs mixes them.
@@ -263,7 +264,7 @@ class Query:
 
 
 def _keys_of(blocks: Mapping[str, RowBlock]) -> Collection[str] | None:
-    """Return the keys of blocks; None without any block."""
+    """Return the keys of all blocks; None without blocks."""
     if len(blocks) == 1:
         (block,) = blocks.values()
         return block.etag_by_key

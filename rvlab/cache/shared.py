@@ -26,10 +26,10 @@ class SharedRowCache:
         store: The store of the runs.
         experiment: The experiment of the runs.
         table: The name of the table.
-        cache_keys: The keys of the experiment's cache, if they have been listed already.
+        cache_keys: The keys of the experiment's cache; None lists them when they are needed.
 
     Attributes:
-        prefetched: Blocks that are being read already, by name.
+        prefetched: Futures of the blocks that are being read in the background, by name.
         damaged: The blocks that were read and failed a check, each with the reason.
         ignored: The blocks with other columns, which another version of rvlab may have written,
             each with the reason.
@@ -148,7 +148,7 @@ class SharedRowCache:
         self._store.delete(old)
 
     def page_boundaries(self) -> list[str]:
-        """Return source keys at which a listing of them can be split into pages, sorted."""
+        """Return the source keys at which a listing of the source keys can be split, sorted."""
         names = (name.partition(_BOUNDARIES) for name in self._below())
         return sorted(key for _, separator, key in names if separator)
 

@@ -36,8 +36,8 @@ class EndRecord:
     spec: Spec
     state: str = field(
         metadata=column_field(
-            "`succeeded`, `failed` or `cancelled`; of a run without an end `queued`, `running`, "
-            "`lost` (no heartbeat) or `broken` (its records cannot be read).",
+            "`succeeded`, `failed` or `cancelled`; without an end record `queued`, `running`, "
+            "`not submitted`, `lost` (no heartbeat) or `broken` (its records cannot be read).",
             in_report=True,
         )
     )
@@ -58,7 +58,9 @@ class EndRecord:
     device: str | None = field(
         default=None,
         metadata=column_field(
-            "`cpu`, or `cuda` with the name of the GPU, of the step train.", in_report=True
+            "The device of the step train, or of predict if the run did not train: `cpu`, or "
+            "`cuda` with the name of the GPU.",
+            in_report=True,
         ),
     )
     eval_set: str | None = field(
@@ -81,10 +83,11 @@ class EndRecord:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], key: str) -> EndRecord:
-        """Parse a record; those of older versions have no metrics, costs or fingerprints.
+        """Parse a record; records of older versions lack metrics, costs and fingerprints.
 
         Raises:
-            RecordBroken: If a field is missing or has another type.
+            RecordBroken: If a field is missing or has another type, or the state is not one of
+                `END_STATES`.
         """
         spec = Spec.from_record(record.get("spec"), key)
         state = record.get("state")
@@ -149,4 +152,4 @@ _SCALARS = {
     for one in fields(EndRecord)
     if "column" in one.metadata and one.name != "state"
 }
-"""The types of the values of each column, and their name in messages."""
+"""Field of a column -> the Python types of its values, and a description of them for messages."""
