@@ -1,6 +1,6 @@
 """Parameters in which runs differ, and the labels of runs and values.
 
-One rule for tables, tests, titles, axes, reports and widgets.
+Tables, statistical tests, titles, axes, reports and widgets all use these rules.
 """
 
 from __future__ import annotations
@@ -204,9 +204,10 @@ def run_labels(
         short_ids: Whether only the last parts of ids are used.
 
     Returns:
-        For each run, by its id as text, its lines, such as ``["lr = 0.01", "width = 8"]``. If two
-        are equal, the ``seed`` is added, if the runs differ in it. If the runs differ in neither,
-        the label is the ``name``; if two names are equal, too, the id.
+        For each run, by its id as text, its lines, such as ``["lr = 0.01", "width = 8"]``. If the
+        lines of two runs are equal, the ``seed`` is added, if runs differ in it and `label` is not
+        given. If the runs differ in neither, the label is the ``name``; if two names are equal,
+        too, the id.
     """
     runs = table.drop_duplicates("run")
     ids = [str(run) for run in runs["run"]]

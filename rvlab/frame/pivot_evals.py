@@ -46,8 +46,8 @@ def pivot_evals(
     Args:
         evals: A table with the columns `PIVOT_INPUT_COLUMNS`.
         columns: ``class`` or ``scene``.
-        metric: The metric; ``iou`` of a class is ``mean_iou`` over all classes, and either name is
-            accepted.
+        metric: The metric. ``iou`` of a class is called ``mean_iou`` over all classes; both names
+            are accepted.
         group: The scene group.
         of: The class, for one column per scene, or the scene, for one column per class; None uses
             the values over all of them.

@@ -48,7 +48,7 @@ def binary_path() -> Path:
 
 
 def free_ports(preferred: dict[str, int]) -> dict[str, int]:
-    """Return a port for each component: the wanted one if it is free, else a random one."""
+    """Return a port for each component: the preferred port if it is free, else a random one."""
     ports: dict[str, int] = {}
     _wait_until_free(preferred.values())
     for part in COMPONENTS:
@@ -166,7 +166,7 @@ def find_process(home: Path, *, likely_pid: int = 0) -> psutil.Process | None:
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process runs; a zombie does not."""
+    """Return whether a process runs; a zombie does not count as running."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:

@@ -33,7 +33,7 @@ MAX_KEYS_PER_PAGE = 1000
 """Maximum number of keys that S3 lists in one response."""
 
 MERGED_GAP_BYTES = 2**17
-"""Bytes between two ranges that are requested with them; a request of its own costs more."""
+"""Largest gap in bytes between two ranges of one request; a second request costs more."""
 
 NOT_ATOMIC = (
     "rvlab checks whether a record exists before it writes one that must be new; two processes "
@@ -81,13 +81,13 @@ class ObjectStorage(Protocol):
         """Write a local file, which may be larger than memory, to a key atomically."""
 
     def replace(self, key: str, data: bytes, etag: str | None) -> str | None:
-        """Write a key if its ETag is still `etag`; a `etag` of None requires a missing key.
+        """Write a key if its ETag is still `etag`; None requires that the key does not exist.
 
         Returns:
             Its new ETag. None where the kind of storage has no such write: then it is a `put`.
 
         Raises:
-            KeyChanged: If the key is another by now; it is not written.
+            KeyChanged: If the key has another ETag by now; it is not written.
         """
 
     def delete(self, key: str) -> None:
