@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 VALUE_GROUPS = {"params": "params", "metrics": "metrics", "costs": "costs", "eval_sets": "eval_set"}
-"""The mappings of a row, and the prefix of their columns in a DataFrame, in order."""
+"""Key of each mapping in a row -> prefix of its columns in a DataFrame, in the order of columns."""
 
 RECORDED = {one.name: one.dtype for one in RUNS_TABLE.columns if one.record}
 """The columns that are cached, and their dtypes; the others are computed for each table."""
@@ -71,7 +71,7 @@ def _array(values: list[Any], dtype: Any) -> pa.Array:
     if dtype in (TIME, TIME_S):
         try:
             return pa.array(values, pa.string()).cast(pa.timestamp("ns", tz="UTC"))
-        except pa.ArrowException:  # one is not a time, or in another format
+        except pa.ArrowException:  # a value is not a time, or has another format
             return pa.Array.from_pandas(cast_or_missing(values, TIME))
     if dtype == WHOLE:
         return pa.array(
@@ -207,8 +207,9 @@ def differing_param_columns(table: pa.Table) -> list[str]:
         table: Concatenated tables of `run_rows_to_arrow`.
 
     Returns:
-        First the parameters with two values, then those that some rows lack and that are equal in
-        the others, such as those of one of several recipes; each in the order of the recipe.
+        First the parameters with two different values, in the order of the recipe. Then, in the
+        same order, the parameters that some rows lack and that are equal in all other rows, such
+        as parameters that only one of several recipes has.
     """
     import pyarrow.compute as pc
 
@@ -265,7 +266,7 @@ def _column(array: pa.ChunkedArray, dtype: Any) -> Any:
 
 
 def _interned_texts(array: pa.ChunkedArray) -> Any:
-    """Convert text so that equal values share one object: most are the same in all runs."""
+    """Convert text so that equal values share one object, since most texts repeat in all runs."""
     import numpy as np
     import pandas as pd
     import pyarrow as pa
@@ -302,4 +303,4 @@ def _combine_kinds(kinds: Mapping[str, pa.ChunkedArray], rows: int, dtype_if_emp
                 mixed[i] = int(value) if kind == "big" else value
     if set(have) == {"int", "float"} and all(map(is_exact_as_float64, mixed)):
         return np.array([np.nan if v is None else v for v in mixed], np.float64)
-    return pd.Series(mixed, dtype="object")  # of an array pandas would infer the dtype again
+    return pd.Series(mixed, dtype="object")  # pd.array would infer another dtype

@@ -11,13 +11,13 @@ from rvlab.user_warning import warn_user
 
 
 class DeferredWrites:
-    """Jobs that run sequentially in a thread of their own.
+    """Jobs that run one after another in a background thread.
 
     The interpreter waits for the thread before it exits. A killed process leaves no partial file,
     since each job writes files atomically.
 
     Args:
-        store: The URI of the store of the jobs.
+        store: The URI of the store whose rows the jobs cache.
     """
 
     running: ClassVar[set[DeferredWrites]] = set()
@@ -33,7 +33,7 @@ class DeferredWrites:
         self._jobs.append(job)
 
     def start(self) -> None:
-        """Run the jobs in the background; without any, no thread is started."""
+        """Run the jobs in the background; without jobs, start no thread."""
         if self._jobs:
             with suppress(RuntimeError), _lock:  # if no thread can be started, nothing is cached
                 self._thread.start()
@@ -48,12 +48,16 @@ class DeferredWrites:
 
     @staticmethod
     def flush(store: str | None = None) -> None:
-        """Wait for the jobs that were started in this process, about one store or all."""
+        """Wait for the jobs that this process has started.
+
+        Args:
+            store: The URI of a store, to wait for its jobs only; None waits for all jobs.
+        """
         with _lock:
-            mine = [one for one in DeferredWrites.running if store in (None, one.store)]
-        for one in mine:
-            one._thread.join()
-            DeferredWrites.running.discard(one)
+            pending = [writes for writes in DeferredWrites.running if store in (None, writes.store)]
+        for writes in pending:
+            writes._thread.join()
+            DeferredWrites.running.discard(writes)
 
 
 _lock = Lock()

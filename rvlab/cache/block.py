@@ -24,7 +24,8 @@ class RowBlock:
         keys: The source keys, such as the ids of runs.
         etags: The ETag of each key; None if the rows must not be cached.
         row_counts: The number of rows of each key, which may be 0; by default 1 each.
-        shared_block_names: The shared block that has the rows of each key; None if none is known.
+        shared_block_names: The name of the shared block with the rows of each key; None if the rows
+            are in no known shared block.
 
     Raises:
         ValueError: If the lengths do not agree.
@@ -69,7 +70,7 @@ class RowBlock:
         return any(etag is not None for etag in self.etags)
 
     def select(self, keys: Sequence[str]) -> RowBlock:
-        """Return the rows of some keys, in the order of `keys`."""
+        """Return a block with the rows of the given keys, in the order of `keys`."""
         if list(keys) == list(self.keys):
             return self
         import numpy as np
@@ -98,7 +99,7 @@ class RowBlock:
 
 
 def concat_blocks(blocks: Iterable[RowBlock]) -> RowBlock:
-    """Return blocks that share no key as one, ordered by the smallest key of each."""
+    """Concatenate blocks without common keys, ordered by the smallest key of each block."""
     some = sorted((one for one in blocks if len(one)), key=lambda one: min(one.keys))
     if len(some) == 1:
         return some[0]
@@ -114,7 +115,8 @@ def concat_blocks(blocks: Iterable[RowBlock]) -> RowBlock:
 def concat_rows(tables: Sequence[pa.Table]) -> pa.Table:
     """Return the rows of all tables; a column that a table lacks is missing in its rows.
 
-    A table without rows may have no columns, so it decides on the columns only if all are empty.
+    Empty tables may have no columns, so they are skipped. If all tables are empty, the result has
+    the columns of the last one.
     """
     import pyarrow as pa
 

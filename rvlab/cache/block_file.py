@@ -27,13 +27,13 @@ FORMAT = 3
 """Number of the format of blocks; blocks of other formats are not read."""
 
 MAX_FILE_BYTES = 256 * 2**20
-"""Largest block file in the store."""
+"""Maximum size in bytes of a block file in the store."""
 
 MAX_BLOCK_BYTES = 512 * 2**20
-"""Largest block in the store before compression."""
+"""Maximum size in bytes of a shared block before compression."""
 
 MAX_ROWS = 50_000_000
-"""Most rows of a block."""
+"""Maximum number of rows of a block."""
 
 FILE_NAME = re.compile(r"(\d{9})-[0-9a-f]{32}\.(arrow|zst)")
 """File names of blocks: number of keys, digest, and a suffix for local or shared."""
@@ -50,7 +50,7 @@ class BlockDamaged(ValueError):
     """A file is not a block, or its content does not match the digest in its name."""
 
 
-def encode(block: RowBlock) -> pa.Buffer:
+def encode_block(block: RowBlock) -> pa.Buffer:
     """Return a block as uncompressed bytes."""
     import pyarrow as pa
 
@@ -92,11 +92,11 @@ def stream_block(block: RowBlock, out: Any) -> None:
         out.write(bytes(-size % _ALIGNMENT))
 
 
-def decode(data: Any) -> RowBlock:
+def decode_block(data: Any) -> RowBlock:
     """Read a block from its bytes, without copying the rows.
 
     Args:
-        data: What `encode` returned, as anything with the buffer protocol.
+        data: What `encode_block` returned, as anything with the buffer protocol.
 
     Raises:
         BlockDamaged: If it is not a block, or its streams do not agree.
@@ -124,7 +124,7 @@ def decode(data: Any) -> RowBlock:
     return RowBlock(rows, keys, etags, counts, shared_block_names)
 
 
-def compress(data: pa.Buffer) -> bytes:
+def compress_block(data: pa.Buffer) -> bytes:
     """Return a block's bytes as they are stored beside the runs."""
     import pyarrow as pa
 
@@ -132,8 +132,8 @@ def compress(data: pa.Buffer) -> bytes:
     return _SHARED.pack(_MAGIC, len(data)) + body
 
 
-def decompress(data: bytes) -> pa.Buffer:
-    """Return the bytes of a block that `compress` compressed.
+def decompress_block(data: bytes) -> pa.Buffer:
+    """Return the bytes of a block that `compress_block` compressed.
 
     Raises:
         BlockDamaged: If they are not a block, or larger than `MAX_BLOCK_BYTES`.
@@ -193,7 +193,7 @@ def check_digest(name: str, context: str, data: Any) -> None:
     """Check the content of a block file against its name.
 
     Raises:
-        BlockDamaged: If the digest in the name is that of another content.
+        BlockDamaged: If the content does not have the digest in the name.
     """
     if block_file_name(key_count_in_name(name), context, data, name.rpartition(".")[2]) != name:
         raise BlockDamaged("its content does not have the digest in its name")
@@ -242,7 +242,10 @@ def _split_streams(buffer: pa.Buffer) -> Sequence[pa.Buffer]:
 
 
 def _read_stream(stream: pa.Buffer) -> pa.Table:
-    """Read an Arrow IPC stream that allocates nothing: plain types, no compression."""
+    """Read an Arrow IPC stream without allocating memory for its values.
+
+    Only plain types without compression are accepted, because other streams need new memory.
+    """
     import pyarrow as pa
 
     messages = list(pa.ipc.MessageReader.open_stream(stream))

@@ -32,7 +32,7 @@ def fits_64_bits(value: Any, dtype: Any) -> bool:
 
 
 def is_exact_as_float64(value: Any) -> bool:
-    """Return whether a number, or None, is exact as a float64."""
+    """Return whether float64 represents a number exactly; True for None."""
     return not isinstance(value, int) or int(float(value)) == value
 
 

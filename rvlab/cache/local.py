@@ -22,10 +22,13 @@ from rvlab.store.local_folders import user_cache_dir
 from rvlab.user_warning import warn_user
 
 MAX_DISK_BYTES = 2 * 2**30
-"""Maximum size of the cache of all stores; the least recently used files are deleted first."""
+"""Maximum size in bytes of the cached files of all stores.
+
+Above it, the least recently used files are deleted.
+"""
 
 MAX_MEMORY_BYTES = 256 * 2**20
-"""Maximum size of the blocks that this process caches in memory."""
+"""Maximum size in bytes of the blocks that this process caches in memory."""
 
 
 class LocalRowCache:
@@ -104,7 +107,7 @@ class LocalRowCache:
             return None
         try:
             block_file.check_digest(name, self._context, data)
-            block = block_file.check_key_count(name, block_file.decode(data))
+            block = block_file.check_key_count(name, block_file.decode_block(data))
         except BlockDamaged as exc:
             self.remove([name])
             warn_user(

@@ -39,9 +39,9 @@ _T = TypeVar("_T")
 
 
 class Prefetcher:
-    """Calls that run in threads, each with a name by which its result is requested later.
+    """Runs calls in threads; the result of a call is requested later by the name of the call.
 
-    An unneeded call costs time but never changes a table, since its result is not requested.
+    A call whose result is never requested costs time but cannot change a table.
     """
 
     def __init__(self) -> None:
@@ -53,12 +53,12 @@ class Prefetcher:
         return self._pool.submit(call, *args)
 
     def start(self, name: Hashable, call: Callable[..., Any], *args: Any) -> None:
-        """Start a call unless one of that name has been started."""
+        """Start a call unless a call of that name has been started."""
         if name not in self._started:
             self._started[name] = self.submit(call, *args)
 
     def result(self, name: Hashable, call: Callable[..., _T], *args: Any) -> _T:
-        """Return the result of the call of that name, or call now."""
+        """Return the result of the call of that name; if none has been started, call now."""
         started: Future[_T] | None = self._started.get(name)
         return started.result() if started else call(*args)
 
@@ -134,10 +134,11 @@ class Query:
 
         Args:
             experiments: Names of experiments; None lists all.
-            prefetch: Whether to prefetch; False makes fewer requests, for the ids alone.
+            prefetch: Whether to prefetch; False makes fewer requests, for a caller that needs only
+                the ids.
 
         Returns:
-            The listings of those that have runs.
+            The listings of the experiments that have runs.
 
         Raises:
             StoreError: If the store does not answer or refuses.
@@ -263,7 +264,7 @@ class Query:
 
 
 def _keys_of(blocks: Mapping[str, RowBlock]) -> Collection[str] | None:
-    """Return the keys of blocks; None without any block."""
+    """Return the keys of all blocks; None without blocks."""
     if len(blocks) == 1:
         (block,) = blocks.values()
         return block.etag_by_key

@@ -31,13 +31,19 @@ if TYPE_CHECKING:
     from rvlab.cache.query import Query
 
 FEW_KEYS = 32
-"""Number of missing keys up to which they are read directly, not from shared blocks."""
+"""Largest number of missing keys that are read from the runs without reading shared blocks."""
 
 MIN_SHARED_KEYS, MAX_SHARED_KEYS = 500, 100_000
-"""Number of keys of a block in the store: fewer are not written, more are not merged."""
+"""Bounds of the number of keys of a shared block.
+
+No block with fewer keys is written, and blocks are not merged to one with more keys.
+"""
 
 KEYS_PER_READ = 2000
-"""Number of keys that are read before their rows are converted to Arrow, to bound memory."""
+"""Maximum number of keys per read: their rows are converted to Arrow before the next read starts.
+
+This bounds the memory.
+"""
 
 ETags = Mapping[str, str | None]
 Read = Callable[[Sequence[str]], RowBlock]
@@ -75,7 +81,7 @@ _read_only: set[str] = set()
 """Stores to which a write of this process has failed."""
 
 _evictions: Counter[str] = Counter()
-"""How often this process has evicted runs, by store."""
+"""How often this process has evicted runs, by the URI of the store."""
 
 
 def read_through(
@@ -96,7 +102,8 @@ def read_through(
         experiment: The experiment of the keys.
         current_etags: The current ETag of each key; a key without one is always read.
         read: Reads keys.
-        is_complete: Whether these are all keys of the experiment, so that others can be dropped.
+        is_complete: Whether `current_etags` has all keys of the experiment, so that cached rows of
+            other keys can be dropped.
         cache_keys: See `SharedRowCache`.
 
     Returns:
@@ -223,7 +230,7 @@ def _read_unknown_blocks(
 ) -> list[RowBlock]:
     """Read the shared blocks that are not known, and return them, the largest first."""
     found: dict[str, RowBlock | None] = {}
-    for _ in range(3):  # retry, since a block may be merged into another meanwhile
+    for _ in range(3):  # retry, since another process may merge a block while it is read
         names = [name for name in shared.names() if name not in known and name not in found]
         found |= shared.read_many(names)
         if None not in found.values():

@@ -26,10 +26,10 @@ class SharedRowCache:
         store: The store of the runs.
         experiment: The experiment of the runs.
         table: The name of the table.
-        cache_keys: The keys of the experiment's cache, if they have been listed already.
+        cache_keys: The keys of the experiment's cache; None lists them when they are needed.
 
     Attributes:
-        prefetched: Blocks that are being read already, by name.
+        prefetched: Futures of the blocks that are being read in the background, by name.
         damaged: The blocks that were read and failed a check, each with the reason.
         ignored: The blocks with other columns, which another version of rvlab may have written,
             each with the reason.
@@ -86,7 +86,7 @@ class SharedRowCache:
         try:
             data = self._bytes(f"{self._prefix}{name}")
             block_file.check_digest(name, self.table, data)
-            block = block_file.decode(block_file.decompress(data))
+            block = block_file.decode_block(block_file.decompress_block(data))
             block_file.check_key_count(name, block)
         except RvlabError:
             return None
@@ -118,10 +118,10 @@ class SharedRowCache:
         Raises:
             StoreError: If the store refuses, for instance because it is read-only.
         """
-        data = block_file.encode(block.with_shared_block_names([None] * len(block)))
+        data = block_file.encode_block(block.with_shared_block_names([None] * len(block)))
         if len(data) > block_file.MAX_BLOCK_BYTES or len(block.table) > block_file.MAX_ROWS:
             return None
-        compressed = block_file.compress(data)
+        compressed = block_file.compress_block(data)
         if len(compressed) > block_file.MAX_FILE_BYTES:
             return None
         name = block_file.block_file_name(len(block), self.table, compressed, "zst")
@@ -148,7 +148,7 @@ class SharedRowCache:
         self._store.delete(old)
 
     def page_boundaries(self) -> list[str]:
-        """Return source keys at which a listing of them can be split into pages, sorted."""
+        """Return the source keys at which a listing of the source keys can be split, sorted."""
         names = (name.partition(_BOUNDARIES) for name in self._below())
         return sorted(key for _, separator, key in names if separator)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from rvlab.compare.metric_functions import BOUNDARY_METRIC, CLASS_METRICS
 from rvlab.errors import SpecError, TableError, did_you_mean
 from rvlab.frame.input_tables import RunsLike, load_long_table
-from rvlab.frame.pivot import PIVOT_INPUT_COLUMNS, pivot_metric
+from rvlab.frame.pivot_evals import PIVOT_INPUT_COLUMNS, pivot_evals
 from rvlab.frame.tables import evals_table
 from rvlab.model import headline_group
 
@@ -65,7 +65,7 @@ def pivot(
     if columns == "scene" and suffix and kind in (*CLASS_METRICS, BOUNDARY_METRIC):
         name, class_name = kind, suffix
     chosen = group or headline_group(str(g) for g in table["group"].dropna().unique())
-    found = pivot_metric(table, columns, name, chosen, class_name)
+    found = pivot_evals(table, columns, name, chosen, class_name)
     cells = found.cells
     if ALL_COLUMN in cells:
         raise TableError(

@@ -57,11 +57,12 @@ def align_windows(
 ) -> AlignedWindows:
     """Align the counts of several runs to the same windows.
 
-    Runs are compared only if they have the same ground truth: the largest such set is used, and
-    the other runs are left out. Scenes that are missing in a run are left out, too.
+    Runs are compared only if they have the same ground truth. The largest set of runs with equal
+    ground truth is used, and the other runs are left out. Scenes that a run lacks are
+    left out, too.
 
     Warns:
-        UserWarning: For each run, and for the scenes, that are left out.
+        UserWarning: For each run that is left out, and for scenes that are left out.
 
     Raises:
         NotFound: If the group or a scene does not exist, or the runs have no scene in common.

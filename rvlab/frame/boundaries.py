@@ -37,9 +37,9 @@ def boundary_counts_table(
     Args:
         store: The store of the runs.
         wanted: The runs.
-        group: The group of scenes; None selects the one of the headline metrics.
-        distance_px: The largest distance of a counted pixel from a contour; None uses that of the
-            stored counts. For another one the scenes are read again.
+        group: The group of scenes; None selects the group of the headline metrics.
+        distance_px: The largest distance of a counted pixel from a contour; None uses the
+            distance of the stored counts. For another distance the scenes are read again.
 
     Raises:
         NotFound: If no run has counts, or the group does not exist.
@@ -88,7 +88,10 @@ def _concat(tables: dict[str, pa.Table]) -> pd.DataFrame:
 
 
 def _require_valid_boundaries(key: str, table: pa.Table) -> None:
-    """Require that no count is negative, and that no more pixels are shared than counted."""
+    """Require that counts are not negative and that no class of a scene has two rows.
+
+    The intersection must not be larger than the pixels of the labels or of the prediction.
+    """
     counts = table.select(["truth_px", "prediction_px", "intersection_px"]).to_pandas()
     if (counts["intersection_px"] < 0).any() or counts.lt(counts["intersection_px"], axis=0).any(
         axis=None

@@ -54,7 +54,7 @@ def load_or_count_tables(
         # Decode in this thread: many threads would compete for the interpreter.
         table = _decode_counts(key, data.pop(key), schema, validate)
         if isinstance(table, KeyMissing) or not _has_distance(table, distance_px):
-            # Sequentially, since each needs much memory.
+            # One run after another, since counting needs much memory.
             table = _count_now(store, run, schema, distance_px)
         if isinstance(table, RvlabError):
             warn_user(f"The run {run.id} is left out: {table}")
@@ -71,7 +71,7 @@ def load_or_count_tables(
 def select_group(
     tables: Mapping[str, pa.Table], wanted: Sequence[Run], group: str
 ) -> dict[str, pa.Table]:
-    """Return the counts of the scenes in a group that the configs define, with its name."""
+    """Select the counts of the scenes of a group that the configs define, and set its name."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

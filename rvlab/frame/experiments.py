@@ -75,8 +75,8 @@ def _is_ranked(runs: pd.DataFrame) -> pd.Series[bool]:
 def _best_rows(rows: pd.DataFrame, *, ascending: bool) -> tuple[pd.DataFrame, pd.Series[Any]]:
     """Return the best run of each experiment, and the number of its evaluation sets.
 
-    Scores over different pixels have no order, so only the set with the most runs counts; of sets
-    with equally many the first by name, as in `rvlab.compare.board`.
+    Scores over different pixels are not comparable, so only the evaluation set with the most runs
+    counts. Among sets with equally many runs the first by name counts, as in `rvlab.compare.board`.
     """
     scored = rows.dropna(subset="score")
     sizes = scored.groupby(["experiment", "eval_set"], sort=False).size().rename("size")

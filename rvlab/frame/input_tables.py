@@ -101,7 +101,7 @@ def load_long_table(
     table_name: str,
     columns: Iterable[str] = (),
 ) -> pd.DataFrame:
-    """Return the given long table, or read that of the given runs.
+    """Return the given long table, or read the long table of the given runs.
 
     Args:
         given: The long table, recognised by the columns `required`, or runs.

@@ -33,7 +33,7 @@ def log_heading(run: Run, names: Sequence[str]) -> str:
 
 
 def step_heading(name: str) -> str:
-    """Return the line above the log of a step, if there are several."""
+    """Return the line above the log of a step when the logs of several steps are shown."""
     return f"── {name} ──"
 
 
@@ -45,7 +45,7 @@ def log_sizes(store: Store, run: Run) -> dict[str, int]:
 
 
 def select_logs(run: Run, names: Iterable[str], step: str | None) -> list[str]:
-    """Return the logs of a step and its splits, or all.
+    """Return the names of the logs of a step and its splits; without `step`, all names.
 
     Raises:
         NotFound: If the step has no log.

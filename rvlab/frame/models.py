@@ -30,7 +30,7 @@ def models_table(store: Store, model: str | None = None) -> pd.DataFrame:
 
     Args:
         store: The store.
-        model: The name of a model; None is all.
+        model: The name of a model; None returns all models.
 
     Raises:
         NotFound: If the model does not exist.

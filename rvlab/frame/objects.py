@@ -121,7 +121,7 @@ def load_objects_by_run(store: Store, wanted: Sequence[Run]) -> dict[str, pa.Tab
 
 
 def _with_outcomes(table: pa.Table, iou: float, min_area_px: float) -> pa.Table:
-    """Return the objects of a minimal area, with their outcomes."""
+    """Return the objects with at least a minimum area, with the column ``outcome``."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -155,7 +155,7 @@ def _with_outcomes(table: pa.Table, iou: float, min_area_px: float) -> pa.Table:
 
 
 def _partner_rows(table: pa.Table) -> NDArray[np.intp]:
-    """Return the row of each object's partner; its own row without a partner."""
+    """Return the row number of each object's partner; without a partner, of the object itself."""
     number = table["object"].to_numpy()
     own = np.arange(len(number))
     partner = table["partner"].fill_null(-1).to_numpy()

@@ -1,6 +1,6 @@
 """Parameters in which runs differ, and the labels of runs and values.
 
-One rule for tables, tests, titles, axes, reports and widgets.
+Tables, statistical tests, titles, axes, reports and widgets all use these rules.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class StepProgress:
 
 @dataclass
 class RunProgress:
-    """What is known about a run at the moment.
+    """The progress of a run according to the records read so far.
 
     Args:
         run: The run.
@@ -121,7 +121,7 @@ class ProgressReader:
 
     @property
     def is_silent(self) -> bool:
-        """Whether the engine must be queried for the state: no record was written for a while."""
+        """Whether the engine must be queried, since no record has changed for `QUERY_AFTER_S`."""
         is_open = not self.is_complete and not self._has_end
         return is_open and self.quiet_s > QUERY_AFTER_S
 
@@ -154,7 +154,7 @@ class ProgressReader:
             yield from self._read_all()
 
     def _read_all(self) -> Iterator[None]:
-        """Yield after each request."""
+        """Yield after each request; the two requests for the log are one step."""
         had_end = self._has_end
         etags = self._store.etags(f"{self._run.key('steps')}/")
         changed = [key for key, tag in etags.items() if tag is None or self._etags.get(key) != tag]
@@ -265,7 +265,7 @@ class ProgressReader:
         self.progress.log_step = latest[1].step
 
     def _update(self) -> None:
-        """Compute what follows from the records."""
+        """Update the steps and times of `progress` from the records that have been read."""
         now = self.progress
         now.steps = progress_by_step(self._records.values(), self._planned, self.quiet_s)
         if not self._records or now.has_ended:

@@ -190,7 +190,7 @@ def _score_windows(
 def _disagreement(
     counts: AlignedWindows, window_index: CountArray, n_windows: int, requested: list[int]
 ) -> NDArray[np.float64]:
-    """Return a lower bound of the pixels in which two runs differ, averaged over all pairs.
+    """Return a lower bound of the number of pixels in which two runs differ, averaged over pairs.
 
     The bound of a window is half of the sum of the absolute differences of the true positives and
     of the false positives of each class, since each differing pixel changes two of these counts at

@@ -14,7 +14,7 @@ from rvlab.store import Store
 from rvlab.store.run_listing import MAX_LOOKUPS, RunListing, run_exists
 
 MIN_SUFFIX_CHARS = 4
-"""Fewest characters of the end of an id that name a run."""
+"""Minimum number of characters of the end of an id that identifies a run."""
 
 MAX_CANDIDATES = 8
 """Candidates that the error of an ambiguous suffix lists."""
@@ -108,7 +108,9 @@ class RunNames:
             raise self._not_found(name) from exc
 
     def find_run(self, name: str) -> Run:
-        """Return the run of an id, the end of an id, either after ``experiment/``, or a URI.
+        """Return the run with an id, with an id that ends with the text, or with a URI.
+
+        ``experiment/`` may precede the id or its end.
 
         Raises:
             NotFound: If the run does not exist.

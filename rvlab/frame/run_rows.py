@@ -22,7 +22,7 @@ from rvlab.store import Store, parse_record, read_spec
 from rvlab.store.specs import require_spec_of
 
 POD_TIMEOUT_S = 3600.0
-"""Seconds without a heartbeat after which a run counts as lost if its engine has gaps in them."""
+"""Seconds without a heartbeat after which a run is lost, if heartbeats pause between its steps."""
 
 QUERY_AFTER_S = 2 * HEARTBEAT_S
 """Seconds without a heartbeat after which the local engine, which only reads files, is queried."""
@@ -37,8 +37,9 @@ def read_rows(store: Store, wanted: Sequence[Run]) -> list[RunRow]:
     """Read one dict per run, with one GET per ended run and a few per active run.
 
     Beside the run's columns a dict has ``run experiment uri``; ``_run``, the `Run`; ``_silent``,
-    whether the engine must be queried for the state; and, of an active run, ``_steady``, whether
-    its heartbeats have no gaps.
+    whether the engine must be queried for the state; and, if a step
+    has started and there is no end record, ``_steady``, whether its heartbeats have no gaps, and
+    ``_failure``, the error of the latest step.
     """
     ends = store.get_many(run.end_key for run in wanted)
     going = active_run_rows(
@@ -66,7 +67,7 @@ def row_from_end_record(key: str, data: bytes) -> RunRow:
     """Build the row of an ended run from the key and the content of its end record.
 
     Raises:
-        RecordBroken: If it is not an end record, or that of another run.
+        RecordBroken: If it is not an end record, or is the end record of another run.
     """
     end = EndRecord.from_record(parse_record(key, data), key)
     experiment, _, name = key.partition("/")
@@ -170,7 +171,7 @@ def parse_step_record(key: str, data: bytes) -> StepRecord:
     """Parse the record of a step from its key and its content.
 
     Raises:
-        RecordBroken: If it is not a step record, or that of another step.
+        RecordBroken: If it is not a step record, or is the record of another step.
     """
     found = StepRecord.from_record(parse_record(key, data), key)
     name = step_name(found.step, found.split)

@@ -92,7 +92,7 @@ def require_in_store(store: Store, runs: Iterable[Run]) -> None:
 
 
 def find_run(store: Store, name: str) -> Run:
-    """Find a run by its id or the end of it, either also after ``experiment/``, or by its URI.
+    """Find a run by its id, the end of its id, or its URI; see `RunNames.find_run`.
 
     Raises:
         NotFound: If the run does not exist.

@@ -44,7 +44,7 @@ not final, since a store may be copied while it is read.
 
 
 RESERVED = [one.name for one in (*RUN_COLUMNS, *RUN_VALUES)]
-"""Names that a series of a history cannot have, besides ``params.*``."""
+"""Names of columns of runs, besides ``params.*``, that a column of a table cannot have as well."""
 
 
 def _matches(schema: TableSchema) -> Callable[[pa.Table], bool]:

@@ -81,10 +81,11 @@ class EndRecord:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], key: str) -> EndRecord:
-        """Parse a record; those of older versions have no metrics, costs or fingerprints.
+        """Parse a record; records of older versions lack metrics, costs and fingerprints.
 
         Raises:
-            RecordBroken: If a field is missing or has another type.
+            RecordBroken: If a field is missing or has another type, or the state is not one of
+                `END_STATES`.
         """
         spec = Spec.from_record(record.get("spec"), key)
         state = record.get("state")
@@ -149,4 +150,4 @@ _SCALARS = {
     for one in fields(EndRecord)
     if "column" in one.metadata and one.name != "state"
 }
-"""The types of the values of each column, and their name in messages."""
+"""Field of a column -> the Python types of its values, and a description of them for messages."""

@@ -100,9 +100,9 @@ def too_large(key: str, found: int, limit: int, what: str = "bytes") -> NoReturn
 
     Args:
         key: The key of the file.
-        found: The size of the file.
-        limit: The limit.
-        what: The unit of both.
+        found: What the file has, in the unit `what`.
+        limit: The largest accepted value, in the same unit.
+        what: The unit, such as ``bytes`` or ``rows``.
 
     Raises:
         RecordBroken: Always, with both numbers.

@@ -16,10 +16,10 @@ VERSION_SCHEMA = CHOICE_SCHEMA = 1
 
 FIRST_VERSION, NOT_COMPARED = "first version", "not compared"
 GATE_RESULTS = ("passes", "fails", "cannot tell", FIRST_VERSION, NOT_COMPARED)
-"""What the gate said when a version was made: its verdict, or why there was none."""
+"""Results of the gate when a version is promoted: a verdict, or why no comparison was made."""
 
 VERSION_SEPARATOR = ":"
-"""Between the name of a model and a version, as in ``vegas-buildings:2``; in no name of a run."""
+"""Separates a model's name and a version, as in ``vegas-buildings:2``; run names cannot have it."""
 
 _MODEL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{1,98}[A-Za-z0-9]")
 _END_OF_ID = re.compile(r"[0-9a-f]{4,6}")
@@ -29,7 +29,7 @@ _COLOR = re.compile(r"#[0-9a-f]{6}")
 
 @dataclass(frozen=True, kw_only=True)
 class VersionRecord:
-    """One version of a model, which is written once: what it is, how good, and where it is from.
+    """The record of a version of a model: its origin, its metrics and its use; written once.
 
     The fields with `column_field` are columns of the table of models, with that meaning. Times are
     ISO 8601 in UTC.
@@ -41,26 +41,26 @@ class VersionRecord:
         bundle_code: The code in the bundle that loading it executes; None if it has none.
         gate_sentence: The sentence of the gate, with both values and the interval.
         baseline: The runs it was compared with, separated by a comma; None without a comparison.
-        baseline_version: The version it was compared with, if it was one.
+        baseline_version: The version it was compared with; None otherwise.
         gate_metric: The metric of the gate.
         gate_margin: The margin of the gate.
         architecture: The backbone, or the entry point of the recipe's own model.
         pretrained: Whether the training started from weights of another training.
-        pretrained_source: Where these are from, if the config says so.
+        pretrained_source: Where these weights are from; None if the config does not name it.
         classes: The names of the classes; the index is the class id.
-        colors: Their colors, ``#rrggbb``.
+        colors: The color of each class, ``#rrggbb``.
         null_class: The class of pixels without a label or an image.
         channels: The number of channels of the model's input.
         channel_order: The channels of the imagery, from 0, in the order in which they are used;
             empty for all in their own order.
         bands: Their names, if the imagery has names.
         dtype: The dtype of the imagery.
-        metres_per_px: The ground size of its pixels.
-        chip_px: The side of the chips on which the model was trained.
+        metres_per_px: The ground size of a pixel of the imagery, in metres.
+        chip_px: The side of the chips on which the model was trained, in pixels.
         group: The group of the scenes on which it was scored.
         scenes: The number of these scenes.
         train_scenes: The number of scenes on which it was trained.
-        level: The level of the intervals.
+        level: The level of the confidence intervals, such as 0.95.
         metrics: The metrics by name; None for an undefined one.
         low: The lower ends of their confidence intervals over scenes, if they have one.
         high: The upper ends.
@@ -259,7 +259,7 @@ VERSION_FILE, ITEM_FILE, CARD_FILE, SOURCE_COPY = (
     "README.md",
     "recipe.py",
 )
-"""The files of a version: its record; made from it: the STAC item, the model card, the recipe."""
+"""The files of a version: its record, its STAC item, its model card and its recipe."""
 
 _VERSION = "a version of a model"
 
@@ -280,7 +280,7 @@ def bundle_key(model: str, sha256: str) -> str:
 
 
 def is_model_name(name: str) -> bool:
-    """Return whether a model can have a name; see `validate_model_name`."""
+    """Return whether a name is valid for a model; see `validate_model_name`."""
     return bool(_MODEL_NAME.fullmatch(name)) and not _END_OF_ID.fullmatch(name)
 
 

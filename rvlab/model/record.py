@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _TIME = re.compile(
-    r"(19[7-9]\d|2[01]\d\d|22[0-5]\d|226[01])-\d\d-\d\d"  # years that nanoseconds can count
+    r"(19[7-9]\d|2[01]\d\d|22[0-5]\d|226[01])-\d\d-\d\d"  # years that datetime64[ns] can hold
     r"[T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)",
     re.ASCII,
 )

@@ -50,8 +50,8 @@ class Column:
         unit: The unit of a value, such as ``s``; empty if it has none.
         required: Whether files must have a value in every row. Columns of the dtypes int64, int32
             and bool are always required.
-        diff: The kind of a difference in this column in `rvlab.compare.diff`; None if two runs
-            with different values can still be equal.
+        diff: The kind under which `rvlab.compare.diff` reports a difference in this column; None if
+            it does not compare the column.
         in_report: Whether the report of a run shows it.
         is_new: Whether files of an earlier version lack it; it is missing in all their rows.
         record: ``spec`` or ``end``: the record of a run with the value; empty if it is computed.
@@ -79,7 +79,7 @@ class TableSchema:
 
     Args:
         name: The name of its file in ``tables/``, or of the method of `rvlab.Lab` that returns it.
-        rows: What there is one row per, for the documentation.
+        rows: What a row describes, for the documentation: "one row per" precedes it.
         columns: The columns, in order.
         others: Further columns, whose names depend on the rows; their names are patterns.
     """
@@ -117,7 +117,8 @@ class TableSchema:
     def with_run(self) -> TableSchema:
         """Return the schema of the rows of several runs.
 
-        It begins with `RUN_COLUMNS`; a table that has a column ``run`` has the others after it.
+        `RUN_COLUMNS` come first. A column ``run`` that the table already has stays where it is, and
+        the rest of `RUN_COLUMNS` follows it.
         """
         at = self.names.index("run") + 1 if "run" in self.names else 0
         added = RUN_COLUMNS[1:] if at else RUN_COLUMNS
@@ -125,12 +126,12 @@ class TableSchema:
         return replace(self, columns=columns, others=(*self.others, *RUN_VALUES))
 
     def insert_after(self, name: str, other: Column) -> TableSchema:
-        """Return the schema with another column after one."""
+        """Return the schema with a new column after the column `name`."""
         at = self.names.index(name) + 1
         return replace(self, columns=(*self.columns[:at], other, *self.columns[at:]))
 
     def replace_column(self, name: str, other: Column) -> TableSchema:
-        """Return the schema with another column in the place of one."""
+        """Return the schema with the column `name` replaced by another column."""
         columns = tuple(other if one.name == name else one for one in self.columns)
         return replace(self, columns=columns)
 

@@ -31,7 +31,7 @@ class StepRecord:
     ISO 8601 in UTC.
 
     Args:
-        of: The number of splits.
+        of: The number of splits of the step; None for a step without splits.
         pid: The process id.
         traceback: The last lines of the traceback.
     """
@@ -135,7 +135,7 @@ def run_costs(records: Sequence[StepRecord]) -> dict[str, float]:
 
 
 def run_device(records: Sequence[StepRecord]) -> str | None:
-    """Return the device of a run: that of train, else of predict."""
+    """Return the device of the step train; if it has none, the device of predict."""
     by_step = {one.step: one.device for one in records if one.device}
     return by_step.get("train") or by_step.get("predict")
 
@@ -163,7 +163,7 @@ def end_record(
         started: When the first step started; None if none did.
         step: The step that failed.
         error: The reason of the failure, in one sentence.
-        metrics: The headline metrics, by name.
+        metrics: The headline metrics by name.
         costs: The result of `run_costs`, and ``bytes``, the size of the run's files.
         device: The device of the run.
         eval_sets: The fingerprint of each scene group.

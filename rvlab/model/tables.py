@@ -218,7 +218,7 @@ FILE_TABLES = {
 """The tables that the step summarize writes to ``tables/{name}.parquet``."""
 
 COUNTED_TABLES = (WINDOWS_TABLE, OBJECTS_TABLE, BOUNDARIES_TABLE)
-"""Those that are counted from rasters; for runs without them readers count on demand."""
+"""The tables that are counted from rasters; for a run without them, readers count on demand."""
 
 OUTCOMES_TABLE = OBJECTS_TABLE.insert_after(
     "class",

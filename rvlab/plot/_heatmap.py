@@ -10,7 +10,7 @@ import numpy as np
 from rvlab.errors import SpecError, did_you_mean
 from rvlab.frame.input_tables import RunsLike, load_long_table
 from rvlab.frame.params import run_labels
-from rvlab.frame.pivot import PIVOT_INPUT_COLUMNS, MetricPivot, pivot_metric
+from rvlab.frame.pivot_evals import PIVOT_INPUT_COLUMNS, EvalsPivot, pivot_evals
 from rvlab.frame.tables import evals_table
 from rvlab.model import headline_group
 from rvlab.plot._style import heat_cells, theme
@@ -69,7 +69,7 @@ def heatmap(
         return empty_figure("No evaluations yet: the table is empty.")
     if group is None:
         group = headline_group(table["group"].dropna().unique())
-    found = pivot_metric(table, rows, metric.removeprefix("metrics."), group, of)
+    found = pivot_evals(table, rows, metric.removeprefix("metrics."), group, of)
     (cells, overall), metric = _sort_cells(found), found.metric
     names = run_labels(table[table["run"].isin(cells.columns)], label)
     without = table["run"].nunique() - cells.shape[1]
@@ -81,7 +81,7 @@ def heatmap(
     return _draw(cells, over, [names[str(run)] for run in cells.columns], title, "; ".join(notes))
 
 
-def _sort_cells(pivot: MetricPivot) -> tuple[pd.DataFrame, pd.Series[Any] | None]:
+def _sort_cells(pivot: EvalsPivot) -> tuple[pd.DataFrame, pd.Series[Any] | None]:
     """Return the cells, a column per run, sorted by mean; and the overall values, if any."""
     down, across = (
         pivot.cells.mean(axis=axis).sort_values(ascending=False, kind="stable").index

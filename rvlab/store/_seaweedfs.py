@@ -166,7 +166,7 @@ def find_process(home: Path, *, likely_pid: int = 0) -> psutil.Process | None:
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process runs; a zombie does not."""
+    """Return whether a process runs; a zombie does not count as running."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:

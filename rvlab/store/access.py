@@ -52,7 +52,7 @@ class S3Access:
     endpoint, the embedded server's own files, the standard AWS variables.
 
     Args:
-        endpoint: Such as ``http://127.0.0.1:8333``; None is Amazon's own.
+        endpoint: The URL of the S3 server, such as ``http://127.0.0.1:8333``; None is Amazon S3.
         access_key: None obtains credentials as boto3 does: see `rvlab.store.aws`.
         secret_key: Secret of ``access_key``.
         session_token: For temporary credentials.
@@ -61,8 +61,8 @@ class S3Access:
             ``access_key``. None is ``$AWS_PROFILE``, else ``default``.
         anonymous: Requests are not signed, as public buckets allow.
         requester_pays: The caller pays for requests and transfer.
-        path_style: Whether the bucket is part of the path, not of the host's name. None is path
-            style for every endpoint but Amazon's.
+        path_style: Whether the bucket is in the URL's path rather than in the host name. None is
+            path style for every endpoint except Amazon S3.
         ca_bundle: A file of certificates in PEM that the endpoint's certificate is checked with.
         checksums: ``when_supported`` or ``when_required``; boto3's setting. None is
             ``when_required`` for every endpoint but Amazon's, as others refuse boto3's checksums.
@@ -175,7 +175,7 @@ class S3Access:
 
         Args:
             elsewhere: Whether the child lacks this machine's ``~/.aws``, as a container does; then
-                its credentials are those of now.
+                it receives the current credentials, which may expire.
         """
         out = {"AWS_DEFAULT_REGION": self.region, "AWS_REGION": self.region}
         keys = self.keys() if elsewhere or self.access_key else None

@@ -38,7 +38,7 @@ _registered: dict[tuple[str, S3Access], Store] = {}
 _embedded: set[str] = set()
 
 _found: set[tuple[str, str, S3Access]] = set()
-"""Where `store_for_uri` has found URIs; see `MAX_FOUND`."""
+"""URI, and URI and access of the store in which `store_for_uri` has found it; see `MAX_FOUND`."""
 
 _unregistered: LRUCache[tuple[str, S3Access], Store] = LRUCache(64)
 """Buckets that `store_for_uri` opened itself; a client of S3 takes 5 ms to create."""

@@ -1,9 +1,9 @@
 """AWS settings of this process: variables and ``~/.aws``, resolved once for every library.
 
-obstore, boto3, GDAL and s3fs each search for settings in places of their own, and none of them in
-all places. `resolve_access` searches in those of boto3, in its order, and the result is passed to
-each library explicitly. Credentials come from botocore's own chain: a profile's keys, SSO, roles,
-web identity (IRSA), ``credential_process``, containers and EC2.
+obstore, boto3, GDAL and s3fs search for settings in different places. `resolve_access` searches
+where boto3 does, in the same order, and the result is passed to each library explicitly.
+Credentials come from botocore's own chain: a profile's keys, SSO, roles, web identity (IRSA),
+``credential_process``, containers and EC2.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ STORE_BUCKET, OUTSIDE = "RVLAB_STORE_BUCKET", "RVLAB_OUTSIDE_"
 that its submitter has for other buckets."""
 
 REQUERY_AFTER_S = 330
-"""Seconds after which obstore asks for credentials again. It does so five minutes early, hence each
-half minute; botocore returns the same ones until they expire or the file has changed."""
+"""Lifetime of credentials that obstore is told, in seconds. obstore requests new credentials five
+minutes before they expire, so every half minute. botocore returns the same credentials until they
+expire or a file changes."""
 
 NO_CREDENTIALS = (
     "No credentials for S3 were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
@@ -60,7 +61,7 @@ def resolve_access(bucket: str | None = None) -> S3Access:
         found = S3Access.from_environ(env, chain.settings(env))
     if found.access_key or found.anonymous:
         return found
-    return replace(found, profile=chain.profile)  # whatever $AWS_PROFILE is later
+    return replace(found, profile=chain.profile)  # fixed now, even if $AWS_PROFILE changes later
 
 
 class Keys(NamedTuple):
@@ -147,7 +148,7 @@ class CredentialChain:
         }
 
     def settings(self, env: Mapping[str, str]) -> dict[str, str]:
-        """Return the settings of the profile as the variables that mean the same.
+        """Return the settings of the profile as the equivalent AWS variables.
 
         Args:
             env: The environment; it may say that configured endpoints are ignored.

@@ -18,7 +18,7 @@ def delete_runs(store: Store, runs: Sequence[Run]) -> None:
     """Delete every key of runs and of their annotations, and experiments that are then empty.
 
     Raises:
-        StoreError: If the store refuses; the remaining keys are listed and can be deleted again.
+        StoreError: If the store refuses; the run is still listed, so the call can be repeated.
     """
     for run in runs:
         _delete_run(store, run)

@@ -1,4 +1,4 @@
-"""Find and remove what an interrupted submission or an interrupted end left in a store.
+"""Find and remove keys that an interrupted submission or end of a run left in a store.
 
 A submission writes ``recipe.py``, ``spec.json`` and the run's active mark, in this order. A
 submission that was killed leaves a folder that no table shows. An end record is written before the

@@ -49,7 +49,7 @@ class ModelState(NamedTuple):
 
     Args:
         listing: The listing.
-        current: The current version; None without one.
+        current: The current version; None if no version is current.
     """
 
     listing: ModelListing

@@ -33,7 +33,7 @@ MAX_KEYS_PER_PAGE = 1000
 """Maximum number of keys that S3 lists in one response."""
 
 MERGED_GAP_BYTES = 2**17
-"""Bytes between two ranges that are requested with them; a request of its own costs more."""
+"""Largest gap in bytes between two ranges of one request; a second request costs more."""
 
 NOT_ATOMIC = (
     "rvlab checks whether a record exists before it writes one that must be new; two processes "

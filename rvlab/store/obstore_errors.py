@@ -40,7 +40,7 @@ _MEANINGS = {
         "the authority that issued it."
     ),
 }
-"""What texts in an error mean."""
+"""Texts in an error -> what the message says of the bucket, after its name."""
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _STATUS = re.compile(r"status code: (\d{3})([ A-Za-z]*)")

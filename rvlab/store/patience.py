@@ -71,7 +71,7 @@ class OutageLog:
 
     Args:
         patience_s: Seconds for which each request is retried.
-        server: The name of what does not answer.
+        server: The name of the server in log messages.
     """
 
     def __init__(self, patience_s: float, server: str = "the store") -> None:

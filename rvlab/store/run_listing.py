@@ -21,7 +21,7 @@ from rvlab.model import RUNS_DIR, Run, is_valid_name
 from rvlab.store.store import Store, page_boundaries
 
 MAX_LOOKUPS = 32
-"""Up to this number of named runs, one request per run replaces the listing of the experiment."""
+"""Maximum number of runs that are looked up one by one; for more, list the experiment."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def list_runs(store: Store, experiment: str, known_ids: Collection[str] = ()) ->
 
 
 def end_record_keys(experiment: str, ids: Iterable[str]) -> list[str]:
-    """Return the keys of the end records of runs, by run id."""
+    """Return the keys of the end records of runs, in the order of their ids."""
     start = ended_prefix(experiment)
     return [f"{start}{one}.json" for one in ids]
 
@@ -105,7 +105,7 @@ def listing_from_keys(
     known_ids: Collection[str] = (),
     cache_keys: Sequence[str] | None = None,
 ) -> RunListing:
-    """Build the listing of an experiment from two listings, of which active runs came first.
+    """Build the listing of an experiment from its active and its ended keys, listed in this order.
 
     Args:
         store: The store of the experiment.

@@ -111,7 +111,7 @@ def key_below(store: Store, uri: str, *parts: str) -> str:
 
 
 def folder_uri(store: Store, folder: str) -> str:
-    """Return the address of a folder by its key, which is empty for the store's root."""
+    """Return the address of a folder, given its key; the key of the store's root is empty."""
     return f"{store.uri.rstrip('/')}/{folder}".rstrip("/")
 
 

@@ -7,7 +7,7 @@ only, holds::
     server.json     ports, keys and process id
     lock            locked while the server is started or stopped; marks the folder as rvlab's
     bucket          the name of its bucket
-    server.log      output since its start; server.log.old, that of the start before
+    server.log      output since its start; server.log.old has the output of the start before
     internal.pem    certificate and key of its internal ports, new at each start
     data/           the objects
 
@@ -161,7 +161,7 @@ def stop_server(folder: str | Path | None = None, *, timeout_s: float = 20) -> b
             takes two more, or five if it must be killed, which loses no acknowledged write.
 
     Returns:
-        True if one was stopped, False if none ran.
+        True if a server was stopped, False if no server ran.
 
     Raises:
         ServerError: If it cannot be stopped, or on Windows.

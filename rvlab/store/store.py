@@ -264,10 +264,11 @@ class Store:
         Args:
             key: The key.
             record: The record.
-            etag: The key's ETag as this last returned it, or as it was read; None for no such key.
+            etag: The key's ETag, as the last call returned it or as it was read; None if the key
+                must not exist.
 
         Returns:
-            The new ETag; None where the kind of storage has no such write.
+            The new ETag; None where the kind of storage cannot write on condition of an ETag.
         """
         text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
         return self._objects.replace(key, text.encode(), etag)
@@ -348,12 +349,12 @@ class Store:
 
 
 def page_boundaries(keys: Iterable[str]) -> list[str]:
-    """Return those of the known keys at which `Store.etags` can split a listing into pages."""
+    """Select the known keys at which `Store.etags` can split a listing into pages."""
     return sorted(keys)[PAGE_KEYS::PAGE_KEYS]
 
 
 def normalize_uri(uri: str | Path) -> str:
-    """Return the one spelling of a store's address: no trailing slash, folders as absolute paths.
+    """Return a store's address in normal form: no trailing slash, folders as absolute paths.
 
     ``pathlib`` turns ``s3://bucket`` into ``s3:/bucket``, which is accepted, too.
 

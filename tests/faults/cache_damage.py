@@ -121,10 +121,10 @@ def damage_block(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
 
 def forge_block(path: Path, name: str, rng: random.Random) -> tuple[str, bytes]:
     """Return a block with changed bytes and their digest, and its file name."""
-    payload = bytearray(block_file.decompress(path.read_bytes()))
+    payload = bytearray(block_file.decompress_block(path.read_bytes()))
     for _ in range(rng.choice([1, 2, 8, 50])):
         payload[rng.randrange(len(payload))] = rng.randrange(256)
-    data = block_file.compress(pa.py_buffer(bytes(payload)))
+    data = block_file.compress_block(pa.py_buffer(bytes(payload)))
     return block_file.block_file_name(
         block_file.key_count_in_name(path.name), name, data, "zst"
     ), data

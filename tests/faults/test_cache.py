@@ -167,12 +167,13 @@ ONE = pa.table({"text": ["a"]})
 )
 def test_invalid_block_with_a_valid_digest_raises(data: bytes, reason: str) -> None:
     with pytest.raises(BlockDamaged, match=reason):
-        block_file.decode(data)
+        block_file.decode_block(data)
 
 
 def test_block_survives_encoding_and_decoding() -> None:
     part = block_of().with_shared_block_names(["first", None, "second"])
-    found = block_file.decode(block_file.decompress(block_file.compress(block_file.encode(part))))
+    compressed = block_file.compress_block(block_file.encode_block(part))
+    found = block_file.decode_block(block_file.decompress_block(compressed))
     assert found.table.equals(part.table)
     for name in ("keys", "etags", "row_counts", "shared_block_names"):
         assert getattr(found, name) == getattr(part, name)
@@ -181,18 +182,18 @@ def test_block_survives_encoding_and_decoding() -> None:
 def test_size_of_a_block_is_limited_before_it_is_decompressed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    data = block_file.compress(block_file.encode(block_of()))
+    data = block_file.compress_block(block_file.encode_block(block_of()))
     bomb = block_file._SHARED.pack(block_file._MAGIC, 4_300_000_000) + data[16:]
     limit = block_file.MAX_BLOCK_BYTES
     with pytest.raises(BlockDamaged, match=f"has 4300000000 bytes .* limit is {limit}"):
-        block_file.decompress(bomb)
+        block_file.decompress_block(bomb)
     for size in (0, 1, 10**6):  # sizes that differ from the actual one
         lie = block_file._SHARED.pack(block_file._MAGIC, size) + data[16:]
         with pytest.raises(BlockDamaged):
-            block_file.decode(block_file.decompress(lie))
+            block_file.decode_block(block_file.decompress_block(lie))
     monkeypatch.setattr(block_file, "MAX_ROWS", 2)
     with pytest.raises(BlockDamaged, match="has 3 rows; the limit is 2"):
-        block_file.decode(block_file.encode(block_of()))
+        block_file.decode_block(block_file.encode_block(block_of()))
 
 
 @pytest.mark.usefixtures("cache", "small_blocks")

@@ -18,7 +18,7 @@ _CLASS_TO_OVERALL = {"iou": "mean_iou"}  # metric of a class -> its name over al
 _OVERALL_TO_CLASS = {over: one for one, over in _CLASS_TO_OVERALL.items()}
 
 
-class MetricPivot(NamedTuple):
+class EvalsPivot(NamedTuple):
     """A metric by run, and by class or scene.
 
     Attributes:
@@ -34,20 +34,20 @@ class MetricPivot(NamedTuple):
     metric: str
 
 
-def pivot_metric(
+def pivot_evals(
     evals: pd.DataFrame,
     columns: Literal["class", "scene"],
     metric: str,
     group: str,
     of: str | None = None,
-) -> MetricPivot:
+) -> EvalsPivot:
     """Pivot a metric of the runs that have it to one column per class or scene.
 
     Args:
         evals: A table with the columns `PIVOT_INPUT_COLUMNS`.
         columns: ``class`` or ``scene``.
-        metric: The metric; ``iou`` of a class is ``mean_iou`` over all classes, and either name is
-            accepted.
+        metric: The metric. ``iou`` of a class is called ``mean_iou`` over all classes; both names
+            are accepted.
         group: The scene group.
         of: The class, for one column per scene, or the scene, for one column per class; None uses
             the values over all of them.
@@ -60,28 +60,29 @@ def pivot_metric(
     require_known(
         group, evals["group"].dropna().unique().tolist(), "No run was evaluated on the group"
     )
-    part = evals[evals["group"] == group]
+    rows = evals[evals["group"] == group]
     other = "class" if columns == "scene" else "scene"
     if of is not None:
         require_known(
-            of, part[other].dropna().unique().tolist(), f"The group {group!r} has no {other}"
+            of, rows[other].dropna().unique().tolist(), f"The group {group!r} has no {other}"
         )
-    part = part[part[other] == of] if of is not None else part[part[other].isna()]
-    one, over = _OVERALL_TO_CLASS.get(metric, metric), _CLASS_TO_OVERALL.get(metric, metric)
-    of_class = columns == "class" or of is not None  # whether the cells are of a class
-    name, above = (one if of_class else over), (one if columns == "scene" and of else over)
-    each = part[part[columns].notna()]
-    require_known(name, each["metric"].unique().tolist(), f"In {group} no {columns} has the metric")
-    each = each[each["metric"] == name]
-    all_of_them = part[part[columns].isna() & (part["metric"] == above)]
-    if each.duplicated(["run", columns]).any() or all_of_them.duplicated("run").any():
+    rows = rows[rows[other] == of] if of is not None else rows[rows[other].isna()]
+    class_metric = _OVERALL_TO_CLASS.get(metric, metric)
+    overall_metric = _CLASS_TO_OVERALL.get(metric, metric)
+    is_per_class = columns == "class" or of is not None  # whether a cell is about one class
+    name = class_metric if is_per_class else overall_metric
+    overall_name = class_metric if columns == "scene" and of else overall_metric
+    cell_rows = rows[rows[columns].notna()]
+    known = cell_rows["metric"].unique().tolist()
+    require_known(name, known, f"In {group} no {columns} has the metric")
+    cell_rows = cell_rows[cell_rows["metric"] == name]
+    overall = rows[rows[columns].isna() & (rows["metric"] == overall_name)]
+    if cell_rows.duplicated(["run", columns]).any() or overall.duplicated("run").any():
         raise TableError(
             "The table of evaluations has two values for one cell. Drop the duplicate rows."
         )
-    cells = each.pivot(index="run", columns=columns, values="value").astype(float)
-    order = pd.Index(each["run"].unique(), name="run")
-    cells = cells.reindex(index=order, columns=each[columns].unique().tolist())
+    cells = cell_rows.pivot(index="run", columns=columns, values="value").astype(float)
+    order = pd.Index(cell_rows["run"].unique(), name="run")
+    cells = cells.reindex(index=order, columns=cell_rows[columns].unique().tolist())
     cells.columns = pd.Index([str(c) for c in cells.columns], dtype=object, name=columns)
-    return MetricPivot(
-        cells, all_of_them.set_index("run")["value"].astype(float).reindex(order), name
-    )
+    return EvalsPivot(cells, overall.set_index("run")["value"].astype(float).reindex(order), name)
