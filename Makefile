@@ -19,7 +19,7 @@ export RVLAB_HOME ?= $(CURDIR)/demo/home
 
 .PHONY: help env demo test test-slow check docs lab down images pictures lock clean
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n '/^$$/q; s/^# //p' Makefile
 
 env:
 	@$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'rvlab needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ...')"

@@ -33,7 +33,8 @@ def size_in_bytes(text: str) -> float:
 def _require_memory(text: str) -> str:
     size = size_in_bytes(text)
     if size < MIN_MEMORY_BYTES:
-        raise ValueError(f"{text!r} is {size:g} bytes, too few for a step. Write '{text}Gi'?")
+        advice = f"Write '{text}Gi'?" if text.isdigit() else "Write more, such as '16Gi'."
+        raise ValueError(f"{text!r} is {size:g} bytes, too few for a step. {advice}")
     return text
 
 

@@ -234,6 +234,7 @@ def test_values_of_a_wrong_type_are_an_error(write: Write, text: str, where: str
         (".steps.train", 'memory = "16 GB"', "memory: '16 GB' is not an amount of memory"),
         (".steps.train", 'memory = "16K"', "memory: '16K' is not an amount of memory"),
         (".steps.train", 'memory = "16"', "memory: '16' is 16 bytes, too few .* '16Gi'?"),
+        (".steps.train", 'memory = "8k"', "memory: '8k' is 8000 bytes, .* more, such as '16Gi'"),
         (".steps.train", 'memory = "500m"', "memory: '500m' is not an amount of memory"),
         (".steps.train", 'cpu = "4Gi"', "cpu: '4Gi' is not a number of processors"),
         (".steps.train", 'cpu = "0"', "cpu: '0' is not a number of processors"),

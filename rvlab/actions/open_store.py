@@ -12,8 +12,7 @@ from rvlab.errors import SpecError
 from rvlab.settings import store_setting
 from rvlab.store import S3Access, Store
 from rvlab.store.access import DEFAULT_PROFILE
-from rvlab.store.addresses import access_of_open_store
-from rvlab.store.local_folders import path_exists
+from rvlab.store.addresses import access_of_open_store, path_exists
 
 if TYPE_CHECKING:
     from rvlab.settings import Profile

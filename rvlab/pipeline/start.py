@@ -24,9 +24,8 @@ from rvlab.pipeline.inputs import (
 from rvlab.recipes import Recipe
 from rvlab.recipes.signature import ROOT_PARAMETER
 from rvlab.store import Store
+from rvlab.store.addresses import path_exists
 from rvlab.user_warning import warn_user
-
-MAX_PATH_CHARS = 4096
 
 
 def validate_pipeline(recipe: Recipe, points: Sequence[Mapping[str, Any]], store: str) -> None:
@@ -59,7 +58,7 @@ def warn_of_local_files(recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> 
             )
     texts = {(k, v) for point in points for k, v in point.items() if isinstance(v, str | Path)}
     for name, value in sorted((k, str(v)) for k, v in texts):
-        if Path(value).is_absolute() and len(value) < MAX_PATH_CHARS and Path(value).exists():
+        if Path(value).is_absolute() and path_exists(value):
             warn_user(
                 f"The parameter {name!r} is {value!r}, a path of this machine, which pods do not "
                 "have. Pass an s3:// URI, unless the image has it.",

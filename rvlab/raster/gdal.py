@@ -21,8 +21,7 @@ from rvlab.model.limits import RASTER_BLOCK_BYTES, RASTER_CACHE_BYTES
 from rvlab.raster import sidecars
 from rvlab.raster.config import Files
 from rvlab.store.access import is_loopback
-from rvlab.store.addresses import absolute_local_path, require_not_refused
-from rvlab.store.local_folders import path_exists
+from rvlab.store.addresses import absolute_local_path, path_exists, require_not_refused
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

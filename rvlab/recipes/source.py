@@ -16,7 +16,7 @@ from typing import Any
 from rvlab.errors import SpecError, did_you_mean
 from rvlab.recipes.cell import cell_source
 from rvlab.recipes.signature import FUNCTIONS, Signature, signature
-from rvlab.store.local_folders import path_exists
+from rvlab.store.addresses import path_exists
 
 RecipeRef = str | Path | Callable[..., Any]
 

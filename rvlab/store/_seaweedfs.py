@@ -48,7 +48,7 @@ def binary_path() -> Path:
 
 
 def choose_ports(preferred: dict[str, int]) -> dict[str, int]:
-    """Return a port for each component: the wanted one if it is free, else a random one."""
+    """Return a port for each component: the preferred one if it is free, else a random one."""
     ports: dict[str, int] = {}
     _wait_until_free(preferred.values())
     for part in COMPONENTS:

@@ -169,6 +169,14 @@ def absolute_local_path(uri: str) -> str:
     return "/" + os.path.abspath(path).lstrip("/")
 
 
+def path_exists(path: str | Path) -> bool:
+    """Return whether a path exists; False for text that cannot be a path, such as a long name.
+
+    `pathlib.Path.exists` raises OSError for it before Python 3.12.
+    """
+    return os.path.exists(path)  # noqa: PTH110
+
+
 def allowed_prefixes() -> tuple[str, ...]:
     """Return the folders and URLs that the settings list.
 

@@ -12,14 +12,6 @@ _PLAIN = re.compile(r"[A-Za-z0-9._-]+")
 """Pattern of file names that are the same in keys."""
 
 
-def path_exists(path: str | Path) -> bool:
-    """Return whether a path exists; False for text that cannot be a path, such as a long name.
-
-    `pathlib.Path.exists` raises OSError for it before Python 3.12.
-    """
-    return os.path.exists(path)  # noqa: PTH110
-
-
 def user_data_dir() -> Path:
     """Return ``$RVLAB_HOME``, else the user's data folder: the job queue and the S3 data."""
     import platformdirs

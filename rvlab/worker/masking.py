@@ -17,7 +17,7 @@ from functools import lru_cache
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from rvlab.store import S3Access, Store
-from rvlab.store.local_folders import path_exists
+from rvlab.store.addresses import path_exists
 
 MASK = "[secret]"
 

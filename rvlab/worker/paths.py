@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rvlab.store.local_folders import path_exists
+from rvlab.store.addresses import path_exists
 
 CWD_VARIABLE = "RVLAB_CWD"
 """Environment variable with the folder that a run was submitted from, if it is on this machine."""

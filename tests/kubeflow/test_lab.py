@@ -157,7 +157,8 @@ def test_files_that_pods_do_not_have_are_a_warning(lab: Lab, recipe: Path, tmp_p
     with pytest.warns(UserWarning, match=f"'note' is '{tmp_path}', a path of this machine, which"):
         lab.submit(recipe, experiment="towns", note=str(tmp_path))
     lab.submit(recipe, experiment="towns", note="/no/such/folder")
-    assert len(lab.runs("towns")) == 3
+    lab.submit(recipe, experiment="towns", note=f"/{'a' * 300}")  # too long for a file name
+    assert len(lab.runs("towns")) == 4
 
 
 @pytest.mark.parametrize("how", ["argument", "variable", "profile", "default"])

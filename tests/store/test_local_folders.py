@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rvlab.store.local_folders import path_exists, user_cache_dir, user_data_dir
+from rvlab.store.addresses import path_exists
+from rvlab.store.local_folders import user_cache_dir, user_data_dir
 
 
 def test_a_tilde_in_the_variables_is_the_home_folder(
