@@ -800,6 +800,6 @@ def test_a_profile_without_its_token_starts_nothing(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(TOKEN_ENV)
-    with pytest.raises(EngineError, match="which must hold the token, is not set"):
+    with pytest.raises(EngineError, match="which must contain the token, is not set"):
         lab.started()
     assert lab.fake.asked() == 0
