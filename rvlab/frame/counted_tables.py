@@ -11,7 +11,7 @@ from rvlab.model import Run
 from rvlab.model.limits import TABLE_BYTES
 from rvlab.model.schema import TableSchema
 from rvlab.model.tables import BOUNDARIES_TABLE, OBJECTS_TABLE
-from rvlab.raster.boxes import CELLS, DETECTION
+from rvlab.raster.boxes import BOX_TASKS, CELLS
 from rvlab.raster.scene import load_run_source, require_group
 from rvlab.raster.score_scene import concat_scenes, score_scene
 from rvlab.store import Store
@@ -132,7 +132,7 @@ def _count_now(
     task = one.scenes[0].task if one.scenes else ""
     if schema is OBJECTS_TABLE and task == CELLS:
         return NotFound("the cells of a chip classification are not objects.")
-    if schema is BOUNDARIES_TABLE and task in (CELLS, DETECTION):
+    if schema is BOUNDARIES_TABLE and task in BOX_TASKS:
         return NotFound("only the classes of a semantic segmentation have contours.")
     done = [
         score_scene(scene, one.classes, tables=[schema], distance_px=distance_px)

@@ -25,6 +25,9 @@ from rvlab.raster.window import Window
 
 CELLS, DETECTION = "chip_classification", "object_detection"
 
+BOX_TASKS = (CELLS, DETECTION)
+"""Tasks whose labels and predictions are boxes; cells are the boxes of a chip classification."""
+
 _TRUE_PART, _GUESSED_PART = 0.8, 0.5  # minimum fraction of a box inside the scene
 
 
@@ -144,7 +147,7 @@ def match_outcomes(truth: Boxes, guess: Boxes, task: str, *, iou: float = 0.5) -
     Raises:
         SpecError: If `iou` is not in [0, 1), or the task has no boxes.
     """
-    if task not in (CELLS, DETECTION):
+    if task not in BOX_TASKS:
         raise SpecError(f"{task!r} has no boxes; task must be {CELLS!r} or {DETECTION!r}.")
     if not 0 <= iou < 1:
         raise SpecError(f"iou must be at least 0 and less than 1, got {iou}.")
@@ -191,7 +194,7 @@ def predicted_boxes(scene: Scene, own: Classes, labels: SceneLabels) -> Boxes:
 
 
 def _predicted_cells_or_boxes(scene: Scene, own: Classes, labels: SceneLabels) -> Boxes:
-    if scene.task not in (CELLS, DETECTION):
+    if scene.task not in BOX_TASKS:
         raise RasterError(f"Predictions of {scene.task} are not boxes.")
     if scene.prediction_uri is None:
         raise RasterError(f"The scene {scene.id} has no prediction.")

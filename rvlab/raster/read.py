@@ -20,6 +20,9 @@ Resampling = Literal["nearest", "average", "bilinear", "mode"]
 
 MAX_BYTES = 1_000_000_000  # of one chip; a picture needs a thousandth
 
+# The ellipsoid of WGS 84; the radius in metres.
+_RADIUS, _SQUARED_ECCENTRICITY = 6_378_137.0, 0.00669437999014
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -288,11 +291,10 @@ def _metres_of_latitude(grid: Grid) -> float:
 
     Snyder, "Map projections: a working manual" (1987), equation 4-19.
     """
-    radius, squared_eccentricity = 6_378_137.0, 0.00669437999014
     radians = float(grid.crs.units_factor[1])
     _, latitude = grid.point(grid.width / 2, grid.height / 2)
-    curved = 1 - squared_eccentricity * math.sin(latitude * radians) ** 2
-    per_radian: float = radius * (1 - squared_eccentricity) / curved**1.5
+    curved = 1 - _SQUARED_ECCENTRICITY * math.sin(latitude * radians) ** 2
+    per_radian: float = _RADIUS * (1 - _SQUARED_ECCENTRICITY) / curved**1.5
     return per_radian * math.hypot(grid.transform.b, grid.transform.e) * radians
 
 
@@ -301,9 +303,8 @@ def _metres_per_radian(latitude: float) -> float:
 
     Snyder, "Map projections: a working manual" (1987), equation 4-21.
     """
-    radius, squared_eccentricity = 6_378_137.0, 0.00669437999014
-    curved = math.sqrt(1 - squared_eccentricity * math.sin(latitude) ** 2)
-    return radius * math.cos(latitude) / curved
+    curved = math.sqrt(1 - _SQUARED_ECCENTRICITY * math.sin(latitude) ** 2)
+    return _RADIUS * math.cos(latitude) / curved
 
 
 def _mercator_scale(grid: Grid) -> float:

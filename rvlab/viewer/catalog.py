@@ -15,7 +15,13 @@ from rvlab.errors import NotFound, RvlabError
 from rvlab.plot._grid import colorize, read
 from rvlab.plot._grid.colorize import choose_error_colors
 from rvlab.plot._grid.options import GridRow
-from rvlab.raster.boxes import CELLS, DETECTION, match_outcomes, predicted_boxes, truth_boxes
+from rvlab.raster.boxes import (
+    BOX_TASKS,
+    CELLS,
+    match_outcomes,
+    predicted_boxes,
+    truth_boxes,
+)
 from rvlab.raster.display import select_channels
 from rvlab.raster.scene import RunSource, source_by_scene
 from rvlab.viewer.box_rows import boxes_tile, outcomes_tile
@@ -83,7 +89,7 @@ class Catalog:
 
     def has_boxes(self, scene: str) -> bool:
         """Return whether labels and predictions of a scene are boxes or cells, not pixels."""
-        return self.labels(scene).scene.task in (CELLS, DETECTION)
+        return self.labels(scene).scene.task in BOX_TASKS
 
     def scene_info(self, scene: str) -> dict[str, Any]:
         """Return the scene's metadata for the page: size, georeference, classes, unusable layers.

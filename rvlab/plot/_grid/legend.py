@@ -12,7 +12,7 @@ import numpy as np
 from rvlab.plot._grid import colorize
 from rvlab.plot._style import theme
 from rvlab.plot._style.figure import text_width_inches, wrap_lines
-from rvlab.raster.boxes import CELLS, DETECTION
+from rvlab.raster.boxes import BOX_TASKS, DETECTION
 from rvlab.raster.config import RGB, Classes
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def _legend(
     if options.show == "errors":
         return _error_entries(options, masks, boxes, note)
     if options.show == "overlay":
-        both = "runs" in options.columns and any(p.task in (CELLS, DETECTION) for p in parts)
+        both = "runs" in options.columns and any(p.task in BOX_TASKS for p in parts)
         truth_line = [("truth", colorize.TRUTH_COLOR, True)] if both else []
         return GridLegend(
             note=note, lines=[*_as_solid_lines(_interest_entries(parts)), *truth_line]
@@ -275,7 +275,7 @@ def _score_note(options: GridOptions, parts: Sequence[LegendClasses]) -> str:
 def _class_entries(parts: Sequence[LegendClasses]) -> list[Entry]:
     entries: list[Entry] = []
     for part in parts:
-        classes, is_raster = part.classes, part.task not in (CELLS, DETECTION)
+        classes, is_raster = part.classes, part.task not in BOX_TASKS
         hidden_id = classes.unlabelled_id if is_raster else classes.null_id
         entries += [
             (name, color)

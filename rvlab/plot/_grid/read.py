@@ -22,11 +22,9 @@ from rvlab.plot._grid.options import (
     require_drawable_row,
     try_read,
 )
-from rvlab.raster.boxes import CELLS, DETECTION
+from rvlab.raster.boxes import BOX_TASKS
 from rvlab.raster.display import select_channels
 from rvlab.raster.scene import RunSource
-
-_BOX_TASKS = (CELLS, DETECTION)
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class RowReader:
     def _submit_shared(self, grid_row: GridRow) -> tuple[Future[Any] | None, Future[Any]]:
         """Submit the image, if it is needed, and the truth."""
         options, image = self.options, None
-        needs_image = grid_row.task in _BOX_TASKS or options.show in ("errors", "overlay")
+        needs_image = grid_row.task in BOX_TASKS or options.show in ("errors", "overlay")
         if needs_image or "image" in options.columns:
             image = self.pool.submit(try_read, _read_image, grid_row, options)
         return image, self.pool.submit(try_read, _read_truth, grid_row, options)
@@ -82,7 +80,7 @@ class RowReader:
     def _submit_row(
         self, grid_row: GridRow, image: Future[Any] | None, truth_future: Future[Any]
     ) -> PendingRow:
-        pool, options, is_raster = self.pool, self.options, grid_row.task not in _BOX_TASKS
+        pool, options, is_raster = self.pool, self.options, grid_row.task not in BOX_TASKS
         # One context for all cells of the row, so that shared pictures are computed once.
         context = pool.submit(
             lambda: RowContext(grid_row, options, image.result() if image else None)
@@ -183,7 +181,7 @@ def _read_image(grid_row: GridRow, options: GridOptions) -> raster.Chip:
 
 def _read_truth(grid_row: GridRow, options: GridOptions) -> Any:
     """Read the truth: class ids of the window, or the boxes of the complete scene."""
-    if grid_row.task in (CELLS, DETECTION):
+    if grid_row.task in BOX_TASKS:
         return boxes.read_whole_scene_truth_boxes(grid_row)
     require_drawable_row(grid_row, options, grid_row.clipped_window)
     if grid_row.task != "semantic_segmentation":
