@@ -17,7 +17,7 @@ from rvlab.raster.imagery import ImageryRules, SourceRules
 from rvlab.raster.profile import RasterProfile
 from rvlab.raster.read import Grid
 from rvlab.store import S3Access, Store, register_store
-from rvlab.store.expand_path import expand_path
+from rvlab.store.file_patterns import expand_file_pattern
 from rvlab.store.server import Server
 
 RULES = ImageryRules(
@@ -109,7 +109,10 @@ def test_patterns_of_a_bucket_match_as_those_of_folders(
         store.put(name, b"")
 
     def names(pattern: str) -> list[str]:
-        return [uri.removeprefix(f"{store.uri}/") for uri in expand_path(f"{store.uri}/{pattern}")]
+        return [
+            uri.removeprefix(f"{store.uri}/")
+            for uri in expand_file_pattern(f"{store.uri}/{pattern}")
+        ]
 
     assert names("in/*.tif") == ["in/a.tif", "in/b.tif"]
     assert names("in/**/*.tif") == ["in/a.tif", "in/b.tif", "in/deep/c.tif"]
@@ -118,7 +121,7 @@ def test_patterns_of_a_bucket_match_as_those_of_folders(
     with pytest.raises(NotFound, match=r"matches no file"):
         names("out/*.tif")
     with pytest.raises(SpecError, match=r"a bucket must be named without a pattern"):
-        expand_path("s3://buck*/a.tif")
+        expand_file_pattern("s3://buck*/a.tif")
     (outside,) = find_scenes(f"{store.uri}/in/a.tif", None, RULES)
     require_remote(outside.uris, "kubeflow")
     assert outside.id == "a"

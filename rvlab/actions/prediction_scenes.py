@@ -14,7 +14,7 @@ from rvlab.actions.stac import is_item, item_image
 from rvlab.errors import SpecError
 from rvlab.exchange.scene_files import match_files_to_scenes
 from rvlab.raster.imagery import ImageFiles, ImageryRules, channels_of_bands
-from rvlab.store.expand_path import RASTER_SUFFIXES, VECTOR_SUFFIXES, expand_path
+from rvlab.store.file_patterns import RASTER_SUFFIXES, VECTOR_SUFFIXES, expand_file_pattern
 
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -131,7 +131,7 @@ def _images_of_sources(
 def _find_files(one: Any, suffixes: Sequence[str] = RASTER_SUFFIXES) -> list[str]:
     if not isinstance(one, str | Path):
         raise SpecError(f"{one!r:.200} is not an image. Give a path, a URI or a STAC item.")
-    return expand_path(one, suffixes)
+    return expand_file_pattern(one, suffixes)
 
 
 def unique_ids(scenes: Sequence[PredictionScene]) -> list[str]:

@@ -11,7 +11,12 @@ from rvlab.compare.columns import is_ascending, metric_column
 from rvlab.compare.truth import describe_sets
 from rvlab.errors import MissingExtra, TableError
 from rvlab.frame.filter_runs import without_prediction_runs
-from rvlab.frame.input_tables import RunsLike, eval_set_fingerprints, load_rows, suggest_column
+from rvlab.frame.input_tables import (
+    RunsLike,
+    eval_set_fingerprint_column,
+    load_rows,
+    suggest_column,
+)
 from rvlab.frame.params import differing_columns
 from rvlab.model.tables import RANK_METRICS
 from rvlab.user_warning import warn_user
@@ -76,7 +81,7 @@ def board(
             hint = suggest_column(name, [str(c) for c in runs])
             raise TableError(f"The table of runs has no column {name!r}. {hint}")
     has = runs[column].notna().to_numpy(dtype=bool)
-    sets = _eval_set_ids(runs, eval_set_fingerprints(runs, column), has, across_sets)
+    sets = _eval_set_ids(runs, eval_set_fingerprint_column(runs, column), has, across_sets)
     ranked = sets.iloc[has.nonzero()[0]]
     groups = runs.groupby(sets.to_numpy(), sort=False)
     by_set = groups[column]
@@ -95,7 +100,7 @@ def board(
     shown = pd.DataFrame(leading, index=runs.index)
     rest = [
         *(name for name in RANK_METRICS if name in runs and runs[name].notna().any()),
-        *([eval_set_fingerprints(runs, column)] if ranked.nunique() > 1 else []),
+        *([eval_set_fingerprint_column(runs, column)] if ranked.nunique() > 1 else []),
         *differing_columns(runs, [name for name in _CONTEXT_COLUMNS if name in runs]),
         *varying(runs).columns,
         *columns,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rvlab.compare.columns import metric_column
 from rvlab.errors import SpecError
 from rvlab.frame.filter_runs import without_prediction_runs
-from rvlab.frame.input_tables import RunsLike, eval_set_fingerprints, load_rows
+from rvlab.frame.input_tables import RunsLike, eval_set_fingerprint_column, load_rows
 from rvlab.model.tables import RANK_METRICS
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _share_eval_set(runs: pd.DataFrame, metric: str) -> NDArray[np.bool_]:
     import numpy as np
     import pandas as pd
 
-    column = eval_set_fingerprints(runs, metric)
+    column = eval_set_fingerprint_column(runs, metric)
     if column not in runs:
         return np.ones((len(runs), len(runs)), dtype=bool)
     sets = pd.factorize(runs[column])[0]  # -1 where none is recorded

@@ -47,7 +47,7 @@ from rvlab.model.tables import ARTIFACTS_TABLE
 from rvlab.raster.scene import task_of_config
 from rvlab.store import Store, rv_outputs, store_for_uri
 from rvlab.store.addresses import is_allowed
-from rvlab.store.expand_path import RASTER_SUFFIXES, VECTOR_SUFFIXES
+from rvlab.store.file_patterns import RASTER_SUFFIXES, VECTOR_SUFFIXES
 from rvlab.store.rv_outputs import CONFIG_FILE, LIGHTNING
 from rvlab.store.table_file import rows_to_arrow
 from rvlab.user_warning import warn_user

@@ -28,7 +28,7 @@ from rvlab.raster.read import Grid, read, read_grid
 from rvlab.raster.scene import FILES_STORE, scenes_from_config
 from rvlab.raster.window import Window
 from rvlab.raster.window_counts import strips
-from rvlab.store.expand_path import VECTOR_SUFFIXES
+from rvlab.store.file_patterns import VECTOR_SUFFIXES
 
 _STRIP_PX = 4_000_000
 

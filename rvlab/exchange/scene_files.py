@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from rvlab.errors import NotFound, SpecError
-from rvlab.store.expand_path import RASTER_SUFFIXES, expand_path
+from rvlab.store.file_patterns import RASTER_SUFFIXES, expand_file_pattern
 from rvlab.store.store import normalize_uri
 
 FilesLike: TypeAlias = str | Path | Iterable[str | Path] | Mapping[str, str | Path]
@@ -45,7 +45,7 @@ def list_scene_files(
         listed: ListedFiles = {str(scene): _address(one, what) for scene, one in given.items()}
     elif isinstance(given, str | Path):
         try:
-            listed = expand_path(given, suffixes)
+            listed = expand_file_pattern(given, suffixes)
         except NotFound as exc:
             raise NotFound(f"{what}: {exc}") from exc
     elif isinstance(given, Iterable):

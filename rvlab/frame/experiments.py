@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rvlab.frame.input_tables import eval_set_fingerprints
+from rvlab.frame.input_tables import eval_set_fingerprint_column
 from rvlab.model import PREDICTION
 from rvlab.model.schema import TEXT, TIME_S
 
@@ -35,7 +35,7 @@ def experiments_table(
     names = runs["experiment"].astype("object")
     states = runs["state"].astype("object")
     scores = runs[metric] if metric in runs else pd.Series(float("nan"), index=runs.index)
-    column = eval_set_fingerprints(runs, metric)
+    column = eval_set_fingerprint_column(runs, metric)
     eval_sets = runs[column].astype("object").where(runs[column].notna(), "")
     rows = pd.DataFrame(
         {

@@ -203,7 +203,7 @@ def full_metric_name(table: pd.DataFrame, name: str) -> str:
     return full if name not in known and full in known else name
 
 
-def eval_set_fingerprints(runs: pd.DataFrame, metric: str) -> str:
+def eval_set_fingerprint_column(runs: pd.DataFrame, metric: str) -> str:
     """Return the column with the fingerprint of the evaluation set of a metric.
 
     Args:

@@ -13,7 +13,7 @@ from rvlab.exchange.scene_files import (
     match_truth_to_predictions,
 )
 from rvlab.store import S3Access, Store, register_store
-from rvlab.store.expand_path import VECTOR_SUFFIXES
+from rvlab.store.file_patterns import VECTOR_SUFFIXES
 from rvlab.store.server import Server
 
 

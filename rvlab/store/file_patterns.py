@@ -22,7 +22,7 @@ VECTOR_SUFFIXES = (
 _PATTERN = re.compile(r"[*?\[]")
 
 
-def expand_path(files: str | Path, suffixes: Sequence[str] = RASTER_SUFFIXES) -> list[str]:
+def expand_file_pattern(files: str | Path, suffixes: Sequence[str] = RASTER_SUFFIXES) -> list[str]:
     """Return the files that a path, a URI, a folder or a pattern means, sorted.
 
     Patterns of local files and of object storage have ``*``, ``?``, ``[…]`` and, for any number of
