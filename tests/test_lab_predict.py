@@ -347,8 +347,8 @@ def test_cells_and_boxes_are_predicted_as_by_the_run(
 ) -> None:
     trained: Trained = request.getfixturevalue(task)
     lab, model = trained.lab, trained.runs["first"]
-    labels = {"validation-0": imagery(lab, "validation-0*.geojson")}
-    run = lab.predict(model, imagery(lab, "validation-?.tif"), labels=labels)
+    labels = {"validation-0": imagery(lab, "*384px/validation-0*.geojson")}
+    run = lab.predict(model, imagery(lab, "*384px/validation-?.tif"), labels=labels)
     table = lab.wait(run, progress=False)
     assert table["state"].item() == "succeeded", table["error"].item()
     for name in ("validation-0", "validation-1"):
