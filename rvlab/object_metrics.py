@@ -135,8 +135,8 @@ class ScoredObjects:
             max_detections: See `rank_predictions`.
 
         Returns:
-            An empty dict if there are predictions but none has a score, or if there are no true
-            objects. Both values are 0 if there are true objects and no predictions.
+            Empty without true objects, or if predictions exist and all lack a score. With true
+            objects and without predictions, both values are 0.
         """
         if not self.has_ranking:
             return {}

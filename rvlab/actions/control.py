@@ -181,8 +181,8 @@ def _without_ended(
 ) -> Mapping[Run, ReportedState]:
     """Leave out the lost runs that have an end record by now.
 
-    A run that ends after its records were listed is no longer in the engine's queue, so the engine
-    reports it as lost.
+    A run may end after its records are listed and before the engine is queried. The engine no
+    longer has it then, and reports it as lost.
     """
     ended = ended_runs(store, [run for run, found in states.items() if found.state == "lost"])
     return {run: found for run, found in states.items() if run.uri not in ended}

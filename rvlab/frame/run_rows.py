@@ -36,10 +36,10 @@ _SPEC_COLUMNS = [one.name for one in columns_of(Spec)]
 def read_rows(store: Store, wanted: Sequence[Run]) -> list[RunRow]:
     """Read one dict per run, with one GET per ended run and a few per active run.
 
-    Beside the run's columns a dict has ``run experiment uri``; ``_run``, the `Run`; ``_silent``,
-    whether the engine must be queried for the state; and, if a step
-    has started and there is no end record, ``_steady``, whether its heartbeats have no gaps, and
-    ``_failure``, the error of the latest step.
+    A dict has the run's columns, ``run experiment uri``, the `Run` as ``_run``, and as ``_silent``
+    whether the engine must be queried for the state. For an active run with a started step, it also
+    has ``_steady``, whether the heartbeats have no gaps, and ``_failure``, the error of the latest
+    step.
     """
     ends = store.get_many(run.end_key for run in wanted)
     going = active_run_rows(

@@ -32,9 +32,11 @@ STORE_BUCKET, OUTSIDE = "RVLAB_STORE_BUCKET", "RVLAB_OUTSIDE_"
 that its submitter has for other buckets."""
 
 REQUERY_AFTER_S = 330
-"""Lifetime of credentials that obstore is told, in seconds. obstore requests new credentials five
-minutes before they expire, so every half minute. botocore returns the same credentials until they
-expire or a file changes."""
+"""Lifetime in seconds of credentials that are passed to obstore.
+
+obstore requests new credentials five minutes before they expire, which is every half minute here.
+botocore returns the same credentials until they expire or a file changes.
+"""
 
 NO_CREDENTIALS = (
     "No credentials for S3 were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
